@@ -1,0 +1,1 @@
+"""The daemon that watches the wire for spassh datagrams and opens the firewall."""

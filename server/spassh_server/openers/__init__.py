@@ -1,0 +1,1 @@
+"""One module for each packet format that the server can open."""

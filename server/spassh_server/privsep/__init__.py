@@ -1,0 +1,1 @@
+"""Two programs: the listener reads the network, the granter writes the firewall."""

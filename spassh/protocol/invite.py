@@ -1,0 +1,88 @@
+"""An invite: all that a client needs to know of a server, in one line (section 7.2)."""
+
+from struct import Struct
+from typing import NamedTuple
+
+from .crypto import PrivateKey
+from .errors import TextFormError
+from .keys import armour, checksum, unarmour
+from .names import check_host, check_user
+
+PREFIX = "spassh-invite-1-"
+
+_CARRIES_SECRET = 0x01
+
+# flags, knock port, server's public key, pre-shared key, client's key
+_FIXED = Struct("!BH32s32s32s")
+_CHECKSUM_SIZE = 4
+
+
+class Invite(NamedTuple):
+    """What the server tells a new client. As secret as the keys in it."""
+
+    user: str
+    address: str
+    """The name or address under which the client reaches the server."""
+    port: int
+    """The UDP port to knock at."""
+    server: bytes
+    """The server's public key, 32 bytes."""
+    psk: bytes
+    """The pre-shared key of this client and this server, 32 bytes."""
+    client: bytes
+    """The client's public key, 32 bytes."""
+    secret: bytes = b""
+    """The client's secret key if the server made it, else empty."""
+
+
+def encode_invite(invite: Invite) -> str:
+    """Spell `invite` as one line of text, without the newline.
+
+    Raises:
+        TextFormError: a name in it is not valid.
+    """
+    body = _FIXED.pack(
+        _CARRIES_SECRET if invite.secret else 0,
+        invite.port,
+        invite.server,
+        invite.psk,
+        invite.secret or invite.client,
+    )
+    for name in (check_user(invite.user), check_host(invite.address)):
+        spelled = name.encode("ascii")
+        body += bytes([len(spelled)]) + spelled
+    return PREFIX + armour(body + checksum(PREFIX, body))
+
+
+def decode_invite(text: str) -> Invite:
+    """Read an invite back.
+
+    Raises:
+        TextFormError: not an invite, damaged, or of a version we do not know. The
+            message never contains the text, which holds secrets.
+    """
+    if not text.startswith(PREFIX):
+        if text.startswith("spassh-invite-"):
+            raise TextFormError("invite of another version: update spassh")
+        raise TextFormError(f"not an invite: it does not begin with '{PREFIX}'")
+    data = unarmour(text[len(PREFIX) :])
+    body, check = data[:-_CHECKSUM_SIZE], data[-_CHECKSUM_SIZE:]
+    if len(body) < _FIXED.size or checksum(PREFIX, body) != check:
+        raise TextFormError("damaged invite: its checksum does not fit; copy it again")
+    flags, port, server, psk, key = _FIXED.unpack_from(body)
+    user, rest = _name(body[_FIXED.size :])
+    address, rest = _name(rest)
+    if rest or flags & ~_CARRIES_SECRET or not port:
+        raise TextFormError("invite breaks a rule of its format")
+    secret = key if flags & _CARRIES_SECRET else b""
+    public = PrivateKey(secret).public if secret else key
+    return Invite(
+        check_user(user), check_host(address), port, server, psk, public, secret
+    )
+
+
+def _name(field: bytes) -> tuple[str, bytes]:
+    end = 1 + (field[0] if field else 0)
+    if not field or len(field) < end:
+        raise TextFormError("invite breaks a rule of its format")
+    return field[1:end].decode("ascii", "replace"), field[end:]

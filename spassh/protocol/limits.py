@@ -1,0 +1,42 @@
+"""Every size and bound of the protocol, in one place (PROTOCOL.md section 2)."""
+
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+
+DEFAULT_KNOCK_PORT: Final = 62201
+"""UDP destination port of a datagram unless both sides say otherwise."""
+
+TAG_SIZE: Final = 4
+EPHEMERAL_SIZE: Final = 32
+STATIC_SIZE: Final = 32 + 16
+AEAD_TAG_SIZE: Final = 16
+MAC_SIZE: Final = 16
+KEY_SIZE: Final = 32
+"""X25519 secret and public keys, and the pre-shared key, in bytes."""
+
+OVERHEAD: Final = TAG_SIZE + EPHEMERAL_SIZE + STATIC_SIZE + AEAD_TAG_SIZE + MAC_SIZE
+
+ACCESS_DATAGRAM: Final = 192
+"""Bytes of every datagram that asks for access."""
+COMMAND_DATAGRAM: Final = 1200
+"""Bytes of every datagram with a command: fits the IPv6 minimum MTU of 1280."""
+DATAGRAM_SIZES: Final = (ACCESS_DATAGRAM, COMMAND_DATAGRAM)
+
+ACCESS_PAYLOAD: Final = ACCESS_DATAGRAM - OVERHEAD
+COMMAND_PAYLOAD: Final = COMMAND_DATAGRAM - OVERHEAD
+
+RANDOMNESS_SIZE: Final = EPHEMERAL_SIZE + 1
+"""Random bytes that one datagram consumes: the ephemeral secret and a spare bit."""
+
+WINDOW_MS: Final = 60_000
+"""A datagram is fresh while its time is at most this far from the server's clock."""
+
+MAX_LIFETIME: Final = 86_400
+"""Longest lifetime, in seconds, that a request may ask for."""
+
+MAX_ARGUMENTS: Final = 64
+"""Most arguments, the program's name among them, that a command may have."""
+
+MAX_NAME: Final = 32
+"""Longest user name in bytes (what useradd(8) allows)."""
