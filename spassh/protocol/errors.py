@@ -40,6 +40,8 @@ class Replayed(PacketError):
     """Authentic, but this very datagram was accepted before."""
 
     outcome = "replayed"
+    same_source = False
+    """Whether it came from the same address before: a duplicate of the network."""
 
 
 class TextFormError(ValueError):

@@ -39,8 +39,10 @@ def encode_invite(invite: Invite) -> str:
     """Spell `invite` as one line of text, without the newline.
 
     Raises:
-        TextFormError: a name in it is not valid.
+        TextFormError: a name or the port in it is not valid.
     """
+    if not 0 < invite.port < 1 << 16:
+        raise TextFormError(f"not a UDP port: {invite.port}")
     body = _FIXED.pack(
         _CARRIES_SECRET if invite.secret else 0,
         invite.port,

@@ -6,7 +6,8 @@ Source: The Noise Protocol Framework, revision 34. The pattern is
     ...
     -> e, es, s, ss, psk
 
-The second message of the pattern is not used yet; it is kept for an authenticated reply.
+The second message of the pattern is not used yet; section 9.1 keeps it for an
+authenticated reply.
 """
 
 from collections.abc import Callable
@@ -72,7 +73,7 @@ class _Symmetric:
         return plain
 
 
-def write_first_message(  # noqa: PLR0913 - the inputs that Noise names, no fewer
+def write_first_message(
     *,
     prologue: bytes,
     static: PrivateKey,
@@ -100,7 +101,7 @@ def write_first_message(  # noqa: PLR0913 - the inputs that Noise names, no fewe
     return Written(ephemeral_spelling, sealed_static, sealed_payload, state.hash)
 
 
-def read_first_message(  # noqa: PLR0913 - the inputs that Noise names, no fewer
+def read_first_message(
     *,
     prologue: bytes,
     static: PrivateKey,

@@ -39,7 +39,7 @@ class Request(NamedTuple):
     address: bytes = b""
     """The address to allow, 4 or 16 bytes; empty means the packet's own source."""
     source_port: int = 0
-    """The client's TCP source port, or 0 for any."""
+    """The source port that the client will connect from, or 0 for any."""
     command: tuple[str, ...] = ()
     """Program and arguments to run on the server; empty asks for access."""
 
@@ -51,13 +51,14 @@ def encode(request: Request) -> bytes:
         Malformed: `request` has no spelling; `decode` would refuse it.
     """
     _check(request)
-    command = b""
-    for argument in request.command:
-        spelled = _argument_bytes(argument)
-        command += len(spelled).to_bytes(2, "big") + spelled
-    size = COMMAND_PAYLOAD if command else ACCESS_PAYLOAD
-    if _FIXED.size + len(command) > size:
+    arguments = [_argument_bytes(argument) for argument in request.command]
+    size = COMMAND_PAYLOAD if arguments else ACCESS_PAYLOAD
+    # Before a length is written: one of 65536 bytes has no spelling in two.
+    if _FIXED.size + sum(2 + len(argument) for argument in arguments) > size:
         raise Malformed("command too long")
+    command = b"".join(
+        len(argument).to_bytes(2, "big") + argument for argument in arguments
+    )
     return (
         _FIXED.pack(
             PROTOCOL_VERSION,
@@ -83,9 +84,9 @@ def decode(payload: bytes) -> Request:
     """
     if len(payload) not in (ACCESS_PAYLOAD, COMMAND_PAYLOAD):
         raise Malformed("payload size")
-    (version, flags, time, protocol, family, port, source_port, lifetime, address, n) = (
-        _FIXED.unpack_from(payload)
-    )
+    fields = _FIXED.unpack_from(payload)
+    version, flags, time, protocol, family = fields[:5]
+    port, source_port, lifetime, address, n = fields[5:]
     if version != PROTOCOL_VERSION:
         raise Malformed("version")
     has_command = len(payload) == COMMAND_PAYLOAD
@@ -147,7 +148,7 @@ def _check(request: Request) -> None:
 
 
 def _check_command(request: Request) -> None:
-    if request.protocol or request.port or request.source_port or request.lifetime:
+    if request != Request(request.time, command=request.command):
         raise Malformed("access fields beside a command")
     if len(request.command) > MAX_ARGUMENTS:
         raise Malformed("too many arguments")

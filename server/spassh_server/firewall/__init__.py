@@ -74,13 +74,13 @@ class Firewall(Protocol):
         """List the live grants, read from the kernel. Empty if nothing was prepared."""
 
     def repair(self) -> bool:
-        """See that packets still reach our rules; return whether that needed mending.
+        """See that packets still reach our rules; tell whether that took mending.
 
         A firewall that is loaded after ours may flush the chain that led to us.
         """
 
     def sweep(self) -> float | None:
-        """Delete what has expired; return when to come again (by the clock), or None."""
+        """Delete what has expired; return the time to come again, or None."""
 
     def remove(self) -> None:
         """Leave nothing behind: no table, no chain, no set, no rule."""

@@ -1,0 +1,124 @@
+"""The control socket: how the other verbs talk to the daemon that runs.
+
+A SOCK_SEQPACKET socket in run_dir, for root alone. One request, one answer in JSON.
+"""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from .limits import CONTROL_CONNECTIONS, CONTROL_MESSAGE_BYTES
+
+STATUS: Final = "status"
+RELOAD: Final = "reload"
+STOP: Final = "stop"
+
+_UCRED = struct.Struct("iII")
+_ANSWER_SECONDS = 30
+
+
+class NotRunningError(Exception):
+    """No daemon answers at this control socket."""
+
+
+def socket_path(run_dir: str) -> str:
+    """Return where the control socket is."""
+    return os.path.join(run_dir, "control.sock")
+
+
+def ask(run_dir: str, request: str) -> dict[str, Any]:
+    """Ask the running daemon; wait for its answer.
+
+    Raises:
+        NotRunningError: nobody answers, or not in time.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(_ANSWER_SECONDS)
+        try:
+            sock.connect(socket_path(run_dir))
+            sock.send(request.encode("ascii"))
+            data = sock.recv(CONTROL_MESSAGE_BYTES)
+        except OSError as error:
+            raise NotRunningError(str(error)) from error
+    if not data:
+        raise NotRunningError("no answer")
+    answer: dict[str, Any] = json.loads(data)
+    return answer
+
+
+class ControlServer:
+    """The daemon's end: never waits for anybody."""
+
+    def __init__(self, run_dir: str, poll: select.poll) -> None:
+        """Listen in `run_dir`, as root, and register with `poll`.
+
+        Raises:
+            OSError: the socket cannot be made.
+        """
+        path = socket_path(run_dir)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self._poll = poll
+        self._clients: dict[int, socket.socket] = {}
+        self._listening = socket.socket(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+        )
+        mask = os.umask(0o177)
+        try:
+            self._listening.bind(path)
+        finally:
+            os.umask(mask)
+        self._listening.listen(CONTROL_CONNECTIONS)
+        poll.register(self._listening, select.POLLIN)
+
+    def requests(self, fd: int) -> Iterator[tuple[str, Callable[[Any], None]]]:
+        """Yield requests that came on descriptor `fd`, each with how to answer it."""
+        if fd == self._listening.fileno():
+            self._accept()
+        elif fd in self._clients:
+            request = self._read(fd)
+            if request:
+                yield request, lambda answer: self._answer(fd, answer)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listening.accept()
+        except OSError:
+            return
+        # The file mode keeps others out already; this does not depend on a path.
+        credentials = client.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size
+        )
+        uid = _UCRED.unpack(credentials)[1]
+        if uid != 0 or len(self._clients) >= CONTROL_CONNECTIONS:
+            client.close()
+            return
+        client.setblocking(False)
+        self._clients[client.fileno()] = client
+        self._poll.register(client, select.POLLIN)
+
+    def _read(self, fd: int) -> str:
+        try:
+            data = self._clients[fd].recv(64)
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(fd)
+        return data.decode("ascii", "replace")
+
+    def _answer(self, fd: int, answer: Any) -> None:
+        client = self._clients.get(fd)
+        if client is None:
+            return
+        with contextlib.suppress(OSError):
+            client.send(json.dumps(answer).encode()[:CONTROL_MESSAGE_BYTES])
+        self._drop(fd)
+
+    def _drop(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._clients.pop(fd).close()

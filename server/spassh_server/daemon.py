@@ -1,0 +1,171 @@
+"""The listener: opens the capture, becomes nobody in particular, and judges packets.
+
+It starts the granter first, as a program of its own, before scapy or any key is in
+memory. From then on one poll(2) waits for frames, answers, signals and the
+administrator, without a timeout: idle means asleep.
+"""
+
+import fcntl
+import os
+import select
+import socket
+import stat
+import subprocess  # noqa: TID251 - starts the granter, the one program of our own
+import sys
+
+from spassh.protocol.errors import TextFormError
+from spassh.protocol.keys import SECRET, decode_key
+from spassh.protocol.opening import ServerKeys
+
+from . import control, events
+from .accounts import Account, find_account
+from .capture import Capture
+from .clock import now_ms
+from .config import Config
+from .files import read_private
+from .listener import Listener
+from .privsep import sandbox
+from .store import MAX_BYTES, ReplayStore, boot_id
+from .toml import ConfigError
+
+_BOOT = os.path.join(os.path.dirname(os.path.abspath(sandbox.__file__)), "boot.py")
+
+_GRANTER_EXIT_SECONDS = 10
+
+
+class DaemonError(Exception):
+    """The daemon cannot start, or cannot go on. `hint` may name the remedy."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+def run(config: Config) -> None:
+    """Run the daemon until it is told to stop.
+
+    Raises:
+        ConfigError, CaptureError, DaemonError, SandboxError: it cannot go on.
+        GranterGoneError: the granter left first.
+    """
+    if os.geteuid() != 0:
+        raise DaemonError("spasshd run needs root", "it gives root up when it is ready")
+    account = find_account(config)
+    lock = _take_lock(config)
+    state = _open_state_directory(config.state_dir, account)
+    granter, sock = _start_granter(config)
+    try:
+        keys = load_server_keys(config)
+        captures = [Capture(name, config.knock_port) for name in config.interfaces]
+        poll = select.poll()
+        server = control.ControlServer(config.run_dir, poll)
+        sandbox.become(account.uid, account.gid, file_bytes=MAX_BYTES)
+        store = ReplayStore(state, now_ms(), boot_id())
+        for problem in filter(None, (store.lost, store.problem)):
+            events.error(problem, "packets made before this start are not accepted")
+        Listener(
+            config=config,
+            keys=keys,
+            captures=captures,
+            store=store,
+            granter=sock,
+            server=server,
+            poll=poll,
+        ).serve()
+    finally:
+        sock.close()
+        _reap(granter)
+        os.close(state)
+        os.close(lock)
+
+
+def _take_lock(config: Config) -> int:
+    """Make run_dir; return the descriptor of the lock that one daemon holds."""
+    try:
+        os.makedirs(config.run_dir, mode=0o755, exist_ok=True)
+        status = os.stat(config.run_dir)
+        if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise DaemonError(
+                f"{config.run_dir}: others than root can write there",
+                f"chown root: {config.run_dir}; chmod 755 {config.run_dir}",
+            )
+        return take_lock(config, wait=False)
+    except BlockingIOError as error:
+        raise DaemonError(
+            "spasshd runs already with this configuration",
+            f"'spasshd stop --config {config.path}' ends it",
+        ) from error
+    except OSError as error:
+        raise DaemonError(f"{config.run_dir}: {error.strerror}") from error
+
+
+def take_lock(config: Config, *, wait: bool) -> int:
+    """Take the lock that the daemon holds while it runs; return its descriptor.
+
+    Raises:
+        BlockingIOError: somebody has it, and `wait` is false.
+        OSError: there is no run_dir.
+    """
+    path = os.path.join(config.run_dir, "lock")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _open_state_directory(path: str, account: Account) -> int:
+    """Make state_dir and give it to the listener's user; return it open.
+
+    The listener owns it, so root follows no link there and does nothing inside.
+    """
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        os.fchown(fd, account.uid, account.gid)
+        os.fchmod(fd, 0o700)
+    except OSError as error:
+        raise DaemonError(f"{path}: {error.strerror}") from error
+    return fd
+
+
+def _start_granter(config: Config) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the other program; both have one end of a socket pair."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        granter = subprocess.Popen(
+            [sys.executable, "-I", _BOOT, config.path, str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            cwd="/",
+            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        )
+    return granter, ours
+
+
+def _reap(granter: subprocess.Popen[bytes]) -> None:
+    """Wait for the granter, which leaves when its socket closes."""
+    try:
+        granter.wait(_GRANTER_EXIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        # We may not signal it any more: it is root and we are not. It will follow when
+        # the firewall lets go of it, and every grant ends by itself.
+        events.error("the granter is still busy with the firewall")
+
+
+def load_server_keys(config: Config) -> ServerKeys:
+    """Read the server's key pair.
+
+    Raises:
+        ConfigError: the key file is missing, open to others, or damaged.
+    """
+    line = read_private(config.key_file, secret=True).strip()
+    try:
+        return ServerKeys(decode_key(SECRET, line))
+    except TextFormError as error:
+        raise ConfigError(
+            config.key_file, 1, "", str(error), "restore it from a backup"
+        ) from error

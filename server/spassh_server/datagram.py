@@ -1,0 +1,122 @@
+"""From a captured frame to a UDP payload and its source: headers only, strictly.
+
+Every byte here comes from strangers. The parser takes what the kernel filter lets
+through and nothing else: no options that change meaning, no fragments, no tunnels.
+Link types: https://www.tcpdump.org/linktypes.html; IPv4: RFC 791; IPv6: RFC 8200;
+UDP: RFC 768.
+"""
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from spassh.protocol.errors import NotOurs
+
+DLT_NULL: Final = 0
+DLT_ETHERNET: Final = 1
+DLT_RAW: Final = (12, 14, 101, 228, 229)
+"""Raw IP: the numbers of Linux, OpenBSD, the file format, and the one-family types."""
+DLT_LOOP: Final = 108
+DLT_LINUX_SLL: Final = 113
+DLT_LINUX_SLL2: Final = 276
+
+_IPV4 = 0x0800
+_IPV6 = 0x86DD
+_VLAN = (0x8100, 0x88A8)
+_MAX_VLAN_TAGS = 2
+
+# IPv4: version and header length, total length, fragment field, protocol, source
+_IP4 = Struct("!BxHxxHxB2x4s")
+# IPv6: version and class, payload length, next header, source
+_IP6 = Struct("!BxxxHBx16s")
+_IP6_HEADER = 40
+_UDP = Struct("!2xHH2x")
+_UDP_PROTOCOL = 17
+
+
+class Datagram(NamedTuple):
+    """A UDP payload and where it says it came from."""
+
+    source: bytes
+    """Source address of the IP header, 4 or 16 bytes. Anybody can forge it."""
+    payload: bytes
+
+
+def parse(frame: bytes, link: int, port: int) -> Datagram:
+    """Take the UDP payload for destination `port` out of `frame` of link type `link`.
+
+    Raises:
+        NotOurs: anything else than a whole IPv4 or IPv6 packet with UDP right inside.
+    """
+    at = _network_offset(frame, link)
+    # The version field decides: it is what the kernel of the server would look at.
+    version = frame[at] >> 4 if at < len(frame) else 0
+    if version == 4:
+        source, start, end = _ipv4(frame, at)
+    elif version == 6:
+        source, start, end = _ipv6(frame, at)
+    else:
+        raise NotOurs("neither IPv4 nor IPv6")
+    if end > len(frame) or end - start < _UDP.size:
+        raise NotOurs("truncated frame")
+    destination_port, length = _UDP.unpack_from(frame, start)
+    # An IPv4 or IPv6 packet may be longer than the UDP inside, which then has a tail
+    # that no checksum covers; an honest sender makes none.
+    if length != end - start:
+        raise NotOurs("UDP length")
+    if destination_port != port:
+        raise NotOurs("another port")
+    return Datagram(source, frame[start + _UDP.size : end])
+
+
+def _network_offset(frame: bytes, link: int) -> int:
+    """Return where the IP header begins."""
+    if link in DLT_RAW:
+        return 0
+    if link in {DLT_NULL, DLT_LOOP}:
+        return 4  # the address family, in whatever byte order the capturing host has
+    if link == DLT_LINUX_SLL:
+        return _after_ethertype(frame, 14, 16)
+    if link == DLT_LINUX_SLL2:
+        return _after_ethertype(frame, 0, 20)
+    if link == DLT_ETHERNET:
+        return _ethernet_offset(frame)
+    raise NotOurs("unknown link type")
+
+
+def _ethernet_offset(frame: bytes) -> int:
+    at = 12
+    for _ in range(_MAX_VLAN_TAGS):
+        if int.from_bytes(frame[at : at + 2], "big") not in _VLAN:
+            break
+        at += 4
+    return _after_ethertype(frame, at, at + 2)
+
+
+def _after_ethertype(frame: bytes, at: int, header: int) -> int:
+    if int.from_bytes(frame[at : at + 2], "big") not in {_IPV4, _IPV6}:
+        raise NotOurs("not IP")
+    return header
+
+
+def _ipv4(frame: bytes, at: int) -> tuple[bytes, int, int]:
+    if len(frame) - at < _IP4.size:
+        raise NotOurs("truncated frame")
+    version, total, fragment, protocol, source = _IP4.unpack_from(frame, at)
+    header = (version & 0x0F) * 4
+    if header < 20 or total < header:
+        raise NotOurs("IPv4 header length")
+    if fragment & 0x3FFF:
+        raise NotOurs("fragment")
+    if protocol != _UDP_PROTOCOL:
+        raise NotOurs("not UDP")
+    return source, at + header, at + total
+
+
+def _ipv6(frame: bytes, at: int) -> tuple[bytes, int, int]:
+    if len(frame) - at < _IP6_HEADER:
+        raise NotOurs("truncated frame")
+    _, length, next_header, source = _IP6.unpack_from(frame, at)
+    # No client of ours sends extension headers, and each is a parser of its own.
+    if next_header != _UDP_PROTOCOL:
+        raise NotOurs("not UDP")
+    return source, at + _IP6_HEADER, at + _IP6_HEADER + length

@@ -1,0 +1,46 @@
+"""Which format a payload has, and what is inside: the formats take turns."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from spassh.protocol.errors import NotOurs
+from spassh.protocol.request import Request
+
+from .users import User
+
+
+class Opened(NamedTuple):
+    """An authentic request, whatever format it came in."""
+
+    request: Request
+    user: User
+    identity: bytes
+    """What was authenticated, hashed: the same for every spelling of a datagram."""
+
+
+class Opener(Protocol):
+    """Opens one packet format."""
+
+    def open(self, payload: bytes) -> Opened:
+        """Open `payload` or raise; `NotOurs` means "not my format"."""
+
+
+class Envelope:
+    """Tries each configured format. The first that claims a payload decides."""
+
+    def __init__(self, openers: Sequence[Opener]) -> None:
+        """Take the formats, the cheapest to reject first."""
+        self._openers = tuple(openers)
+
+    def open(self, payload: bytes) -> Opened:
+        """Open `payload` with the format that it has.
+
+        Raises:
+            PacketError: no format accepts it.
+        """
+        for opener in self._openers:
+            try:
+                return opener.open(payload)
+            except NotOurs:
+                continue
+        raise NotOurs("no format claims it")

@@ -1,0 +1,17 @@
+"""Start the granter: `python -I boot.py CONFIG FD`.
+
+Isolated mode (-I) takes nothing from the environment or the working directory; this
+file adds just the directory that the listener's own code came from.
+"""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(os.path.dirname(here))
+    # Last: installed packages are found as usual, a checkout is found as well.
+    sys.path += [root, os.path.dirname(root)]
+    from spassh_server.privsep.granter import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""The granter: the one program that writes the firewall. It never sees a network byte.
+
+It trusts the listener with nothing but "an authentic user asked for this": ports,
+lifetimes and the number of grants are checked again, against its own reading of the
+configuration. It leaves when the listener does.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+from .. import config, events
+from ..addresses import text
+from ..clock import wall_clock
+from ..firewall import Firewall, FirewallError, Grant
+from ..firewall.select import choose
+from ..limits import MAX_USER_FILES, REPAIR_SECONDS
+from ..toml import ConfigError
+from . import message
+from .message import Answer, GrantMessage, ListUsers, MessageError
+from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
+
+
+class Limits:
+    """The most that the listener can make the granter do."""
+
+    def __init__(self, settings: config.Config) -> None:
+        self._ports = frozenset(settings.grant_ports)
+        self._max_lifetime = settings.max_lifetime
+        self._max_grants = settings.max_grants
+        self._ends: dict[Grant, float] = {}
+
+    def adopt(self, grant: Grant, ends: float) -> None:
+        """Count a grant that an earlier run left in the kernel."""
+        self._ends[grant] = ends
+
+    def allow(self, wanted: GrantMessage, now: float) -> bool:
+        """Tell whether `wanted` is within the limits at `now`, and count it if so."""
+        if wanted.grant.port not in self._ports:
+            return False
+        if wanted.seconds > self._max_lifetime:
+            return False
+        if wanted.grant not in self._ends and len(self._ends) >= self._max_grants:
+            self._ends = {one: end for one, end in self._ends.items() if end > now}
+            if len(self._ends) >= self._max_grants:
+                return False
+        ends = now + wanted.seconds
+        self._ends[wanted.grant] = max(ends, self._ends.get(wanted.grant, ends))
+        return True
+
+
+class Granter:
+    """Answers the listener's messages until it leaves."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        settings: config.Config,
+        firewall: Firewall,
+        users: int,
+    ) -> None:
+        """Take our end of the socket, and users_dir as an open descriptor."""
+        self._socket = sock
+        self._users = users
+        self._firewall = firewall
+        self._limits = Limits(settings)
+        self._repaired = time.monotonic()
+
+    def serve(self) -> None:
+        """Work until the listener closes its end.
+
+        Raises:
+            MessageError: the listener broke the rules; it may have been taken over.
+            FirewallError: the firewall could not even be prepared.
+        """
+        self._firewall.prepare()
+        self._firewall.repair()
+        for active in self._firewall.grants():
+            self._limits.adopt(active.grant, time.monotonic() + active.seconds_left)
+        self._answer(message.READY, 0)
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while True:
+            if not poll.poll(self._until_sweep()):
+                continue
+            data = self._socket.recv(message.SIZE + 1)
+            if not data:
+                return
+            self._handle(message.decode_request(data))
+
+    def _until_sweep(self) -> int | None:
+        """Sweep what has expired; return milliseconds until the next time, or None."""
+        if self._firewall.expires_by_itself:
+            return None
+        try:
+            following = self._firewall.sweep()
+        except FirewallError as error:
+            events.error(error, error.hint)
+            return 1000
+        if following is None:
+            return None
+        left = following - wall_clock()
+        return max(0, int(left * 1000)) + 1
+
+    def _handle(self, wanted: GrantMessage | ListUsers) -> None:
+        if isinstance(wanted, ListUsers):
+            self._hand_over_users(wanted.number)
+        else:
+            self._grant(wanted)
+
+    def _grant(self, wanted: GrantMessage) -> None:
+        if not self._limits.allow(wanted, time.monotonic()):
+            self._answer(message.REFUSED, wanted.number)
+            return
+        try:
+            self._firewall.grant(wanted.grant, wanted.seconds)
+        except FirewallError as error:
+            events.error(f"grant to {text(wanted.grant.address)}: {error}", error.hint)
+            self._answer(message.FAILED, wanted.number)
+        else:
+            self._answer(message.GRANTED, wanted.number)
+        self._repair()
+
+    def _repair(self) -> None:
+        """See that grants have an effect, but not for each one in a burst."""
+        now = time.monotonic()
+        if now - self._repaired < REPAIR_SECONDS:
+            return
+        self._repaired = now
+        try:
+            if self._firewall.repair():
+                events.say("repaired", firewall=self._firewall.name)
+        except FirewallError as error:
+            events.error(error, error.hint)
+
+    def _hand_over_users(self, number: int) -> None:
+        names = sorted(
+            name
+            for name in os.listdir(self._users)
+            if name.endswith(".toml") and name.isascii() and len(name) <= 48
+        )
+        if len(names) > MAX_USER_FILES:
+            events.error(f"users_dir: only the first {MAX_USER_FILES} files are read")
+        for name in names[:MAX_USER_FILES]:
+            self._hand_over(name, number)
+        self._answer(message.USERS_END, number)
+
+    def _hand_over(self, name: str, number: int) -> None:
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self._users)
+        except OSError as error:
+            events.error(f"{name}: {error.strerror}")
+            return
+        try:
+            answer = message.encode_answer(Answer(message.USER_FILE, number, name))
+            socket.send_fds(self._socket, [answer], [fd])
+        finally:
+            os.close(fd)
+
+    def _answer(self, kind: int, number: int) -> None:
+        self._socket.send(message.encode_answer(Answer(kind, number)))
+
+
+def main(arguments: list[str]) -> int:
+    """Run as `boot.py CONFIG FD` with a SOCK_SEQPACKET socket as descriptor FD."""
+    path, fd = arguments[0], int(arguments[1])
+    # Whoever stops the service stops the listener, and that ends us in good order.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=fd) as sock:
+        try:
+            # Opened while root may still enter directories that others own.
+            settings = config.load(path)
+            users = os.open(settings.users_dir, os.O_RDONLY | os.O_DIRECTORY)
+            keep_capabilities(frozenset({CAP_NET_ADMIN, CAP_NET_RAW}))
+            firewall, why = choose(settings.backend, settings.firewall, wall_clock)
+            events.say("firewall", backend=firewall.name, because=why)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                Granter(sock, settings, firewall, users).serve()
+        except (ConfigError, FirewallError) as error:
+            events.error(error, error.hint)
+            return 1
+        except (MessageError, SandboxError, OSError) as error:
+            events.error(f"granter: {error}")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Which datagrams were accepted already (PROTOCOL.md section 6.3).
+
+The memory holds the newest identities, whatever their age, and a floor: nothing at or
+below it is accepted. What is forgotten raises the floor to its time. So a datagram is
+never accepted twice, neither when the clock is set back nor when the memory is full;
+forgetting costs late genuine datagrams instead.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from spassh.protocol.errors import Replayed, Stale
+from spassh.protocol.limits import WINDOW_MS
+
+IDENTITY_SIZE = 16
+"""Bytes kept of a handshake hash: collisions would need 2^64 accepted datagrams."""
+
+
+class Entry(NamedTuple):
+    """One accepted datagram."""
+
+    identity: bytes
+    """The first 16 bytes of its handshake hash."""
+    time: int
+    """Its time, in milliseconds since 1970-01-01 UTC."""
+
+
+class ReplayMemory:
+    """Remembers accepted datagrams. Pure: whoever calls it keeps the durable copy."""
+
+    def __init__(
+        self, capacity: int, floor: int, entries: Iterable[Entry] = ()
+    ) -> None:
+        """Begin with a floor (ms) and what an earlier run remembered, oldest first."""
+        self._capacity = capacity
+        self._seen: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self.floor = floor
+        for entry in entries:
+            self._remember(entry, b"")
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def entries(self) -> list[Entry]:
+        """List what is remembered, oldest first."""
+        return [Entry(identity, time) for identity, (time, _) in self._seen.items()]
+
+    def admit(self, entry: Entry, source: bytes, now: int) -> None:
+        """Accept `entry` at the time `now` (ms), once.
+
+        Raises:
+            Stale: its time is outside the window, or not above the floor.
+            Replayed: it was accepted before. `same_source` of the error tells a
+                duplicate that the network made from a packet somebody recorded.
+        """
+        before = self._seen.get(entry.identity)
+        if before is not None:
+            error = Replayed("accepted before")
+            error.same_source = before[1] == source
+            raise error
+        if abs(now - entry.time) > WINDOW_MS:
+            late = (now - entry.time) / 1000
+            raise Stale(
+                f"its clock is {abs(late):.0f} s {'behind' if late > 0 else 'ahead'}"
+            )
+        if entry.time <= self.floor:
+            raise Stale("made before this server began to remember")
+        self._remember(entry, source)
+
+    def _remember(self, entry: Entry, source: bytes) -> None:
+        self._seen[entry.identity] = (entry.time, source)
+        if len(self._seen) > self._capacity:
+            _, (time, _) = self._seen.popitem(last=False)
+            self.floor = max(self.floor, time)

@@ -1,0 +1,165 @@
+"""TOML that an administrator wrote: a mistake is named with file, line and remedy."""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from typing import Any
+
+from .ports import Port, parse_port
+
+
+class ConfigError(Exception):
+    """A mistake in a file that an administrator wrote.
+
+    Its text is `FILE:LINE: KEY: what is wrong`; `hint` says how to mend it.
+    """
+
+    def __init__(self, path: str, line: int, key: str, what: str, hint: str) -> None:
+        place = f"{path}:{line}" if line else path
+        super().__init__(f"{place}: {key}: {what}" if key else f"{place}: {what}")
+        self.hint = hint
+
+
+_HEADER = re.compile(r"\s*\[\[?\s*([^\]]*?)\s*\]")
+
+
+class Table:
+    """One table of a file. Each reader checks the type, and names the line if not."""
+
+    def __init__(
+        self, values: dict[str, Any], text: str, path: str, place: tuple[str, int]
+    ) -> None:
+        """Wrap `values`; `place` is the table's name and which of that name it is."""
+        self._values = values
+        self._text = text
+        self._path = path
+        self._place = place
+
+    def error(self, key: str, what: str, hint: str) -> ConfigError:
+        """Make the error for `key` of this table."""
+        return ConfigError(self._path, self._line(key), key, what, hint)
+
+    def only(self, known: Iterable[str]) -> None:
+        """Refuse keys that nobody reads: a typing error must not pass in silence."""
+        known = set(known)
+        for key in self._values:
+            if key not in known:
+                from difflib import get_close_matches
+
+                near = get_close_matches(key, known, 1)
+                hint = f"did you mean '{near[0]}'?" if near else "take it out"
+                raise self.error(key, "unknown key", hint)
+
+    def integer(self, key: str, default: int, least: int, most: int) -> int:
+        """Read a whole number between `least` and `most`."""
+        value = self._values.get(key, default)
+        # bool is an int in Python, and not in TOML.
+        if type(value) is not int or not least <= value <= most:
+            raise self.error(
+                key,
+                f"expected a whole number from {least} to {most}",
+                f"for example: {key} = {default}",
+            )
+        return value
+
+    def boolean(self, key: str, *, default: bool) -> bool:
+        """Read true or false."""
+        value = self._values.get(key, default)
+        if type(value) is not bool:
+            raise self.error(key, "expected true or false", f"write {key} = true")
+        return value
+
+    def string(self, key: str, default: str | None = None) -> str:
+        """Read a string; without a `default` the key must be there."""
+        value = self._values.get(key, default)
+        if value is None:
+            raise self.error(key, "is missing", f'add a line {key} = "..."')
+        if type(value) is not str or not value or not value.isprintable():
+            raise self.error(key, "expected a string", f'write {key} = "..."')
+        return value
+
+    def has(self, key: str) -> bool:
+        """Tell whether the table has `key`."""
+        return key in self._values
+
+    def choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
+        """Read one of `choices`."""
+        value = self.string(key, default)
+        if value not in choices:
+            raise self.error(
+                key,
+                f"expected one of {', '.join(choices)}",
+                f'write {key} = "{default}"',
+            )
+        return value
+
+    def strings(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Read a list of strings."""
+        value = self._values.get(key, list(default))
+        if type(value) is not list or any(type(one) is not str for one in value):
+            raise self.error(
+                key, "expected a list of strings", f'write {key} = ["...", "..."]'
+            )
+        return tuple(value)
+
+    def ports(self, key: str, default: tuple[Port, ...]) -> tuple[Port, ...]:
+        """Read a list of ports such as ["tcp/22"]."""
+        texts = self.strings(key, tuple(str(port) for port in default))
+        try:
+            return tuple(dict.fromkeys(parse_port(text) for text in texts))
+        except ValueError as error:
+            raise self.error(key, str(error), f'write {key} = ["tcp/22"]') from error
+
+    def tables(self, key: str, most: int) -> list["Table"]:
+        """Read an array of tables, at most `most` of them."""
+        value = self._values.get(key, [])
+        if type(value) is not list or any(type(one) is not dict for one in value):
+            raise self.error(key, "expected tables", f"begin each with [[{key}]]")
+        if len(value) > most:
+            raise self.error(key, f"more than {most}", "take some out")
+        return [
+            Table(one, self._text, self._path, (key, at))
+            for at, one in enumerate(value)
+        ]
+
+    def _line(self, key: str) -> int:
+        """Find the line of `key` in this table, else of the table, else 0."""
+        name, wanted = self._place
+        current, count, found = "", 0, 0
+        of_key = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
+        for number, line in enumerate(self._text.splitlines(), 1):
+            header = _HEADER.match(line)
+            if header:
+                current = header[1]
+                count += current == name
+                if current == name and count == wanted + 1 and not found:
+                    found = number
+                if not name and current == key:
+                    return number
+            elif (
+                current == name
+                and (not name or count == wanted + 1)
+                and of_key.match(line)
+            ):
+                return number
+        return found
+
+
+def read_toml(text: str, path: str) -> Table:
+    """Parse `text`, which came from the file `path`.
+
+    Raises:
+        ConfigError: it is not TOML.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        raise ConfigError(
+            path,
+            int(at[1]) if at else len(text.splitlines()),
+            "",
+            f"not valid TOML: {error}",
+            "strings need quotes, lists brackets; see spasshd.toml(5)",
+        ) from error
+    return Table(values, text, path, ("", 0))

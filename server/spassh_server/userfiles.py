@@ -1,0 +1,48 @@
+"""The files of users_dir, for the verbs. The daemon gets them from the granter."""
+
+import os
+
+from .config import Config
+from .files import read_private
+from .toml import ConfigError
+from .users import User, Users, parse_user
+
+
+def user_path(config: Config, name: str) -> str:
+    """Return the file of the user `name`, which `check_user` has seen."""
+    return os.path.join(config.users_dir, f"{name}.toml")
+
+
+def read_users(config: Config) -> tuple[Users, list[ConfigError]]:
+    """Read every user's file; return the users and what is wrong with the others."""
+    users: list[User] = []
+    problems: list[ConfigError] = []
+    try:
+        names = sorted(os.listdir(config.users_dir))
+    except OSError as error:
+        what = (error.strerror or "cannot be read").lower()
+        hint = f"mkdir -m 700 {config.users_dir}"
+        return Users([]), [ConfigError(config.users_dir, 0, "", what, hint)]
+    for name in names:
+        path = os.path.join(config.users_dir, name)
+        if not name.endswith(".toml"):
+            continue
+        try:
+            text = read_private(path, secret=True)
+            users.append(parse_user(name.removesuffix(".toml"), text, path, config))
+        except ConfigError as error:
+            problems.append(error)
+    found = Users(users)
+    for user, owner in found.duplicates:
+        what = f"belongs to {owner} already"
+        path = user_path(config, user)
+        problems.append(ConfigError(path, 0, "key", what, "each key has one user"))
+    return found, problems
+
+
+def owner_of_key(config: Config, public: bytes) -> str:
+    """Return the name of the user who has the key already, or nothing."""
+    for user in read_users(config)[0].by_name.values():
+        if any(key.public == public for key in user.keys):
+            return user.name
+    return ""

@@ -1,0 +1,1 @@
+"""What an administrator can ask of spasshd: one module for each verb."""

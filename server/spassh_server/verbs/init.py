@@ -1,0 +1,100 @@
+"""spasshd init: the keys and a commented spasshd.toml."""
+
+import os
+from argparse import Namespace
+from hashlib import blake2s
+
+from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.errors import TextFormError
+from spassh.protocol.keys import PUBLIC, SECRET, encode_key
+from spassh.protocol.names import check_host
+
+from .. import events
+from ..accounts import account_for_new_configuration
+from ..config import DEFAULT_PATH
+from ..files import write_new
+
+_TEMPLATE = """\
+# spasshd.toml: see spasshd.toml(5). 'spasshd check' finds mistakes in it.
+# Paths are relative to the directory of this file. A change needs a restart of
+# spasshd; users (users_dir) are taken over by 'spasshd reload'.
+
+# Ports dropped for everybody without a grant. Empty: nothing is protected, and the
+# daemon only lets its users through a firewall that drops already.
+protect = [{protect}]
+
+# The packet filter: "nftables", "iptables", or "auto" for the first that works.
+backend = "{backend}"
+
+# The most that any user can be granted, whatever a request asks for.
+grant_ports = [{grant_ports}]
+lifetime = 15           # seconds, when a request leaves it to us
+max_lifetime = 300      # seconds
+max_grants = 1024       # at the same time
+
+# Where packets are captured, and on which UDP port. Nothing listens on that port; use
+# one that no service of this machine uses.
+interfaces = ["any"]
+knock_port = 62201
+
+# What invites call this server. Without it: the host's name.
+{address}
+
+# The account that reads the network, without any privilege. A number needs no account.
+user = "{user}"
+
+# What the tables, chains and sets of this daemon are called. Two daemons on one machine
+# need two names and two marks. The mark is one bit of the packet mark; it tells other
+# firewalls on this machine that a packet was granted.
+firewall_name = "{name}"
+mark = 0x20000000
+
+key_file = "server.key"
+users_dir = "users.d"
+state_dir = "{state}"
+run_dir = "{run}"
+"""
+
+
+def run(options: Namespace) -> int:
+    """Write the files, or nothing if one of them exists."""
+    path = os.path.abspath(options.config)
+    directory = os.path.dirname(path)
+    key_file = os.path.join(directory, "server.key")
+    for existing in (path, key_file):
+        if os.path.lexists(existing):
+            events.error(f"{existing} exists already", "move it away to begin anew")
+            return 1
+    try:
+        address = check_host(options.address) if options.address else ""
+    except TextFormError as error:
+        events.error(error)
+        return 2
+    os.makedirs(os.path.join(directory, "users.d"), mode=0o700, exist_ok=True)
+    secret = os.urandom(32)
+    write_new(key_file, encode_key(SECRET, secret) + "\n")
+    write_new(path, _configuration(options, path, address))
+    print(f"configuration: {path}")
+    print(f"server key: {encode_key(PUBLIC, PrivateKey(secret).public)}")
+    if not options.protect:
+        events.say("note", text="nothing is protected yet: see 'protect'")
+    return 0
+
+
+def _configuration(options: Namespace, path: str, address: str) -> str:
+    standard = path == DEFAULT_PATH
+    # Two daemons must not share a table; the path tells them apart.
+    suffix = blake2s(path.encode(), digest_size=3).hexdigest()
+    ports = options.protect or ["tcp/22"]
+    return _TEMPLATE.format(
+        protect=", ".join(f'"{port}"' for port in options.protect),
+        grant_ports=", ".join(f'"{port}"' for port in ports),
+        backend=options.backend,
+        address=f'address = "{address}"'
+        if address
+        else '# address = "server.example.org"',
+        user=account_for_new_configuration(),
+        name="spassh" if standard else f"spassh-{suffix}",
+        state="/var/lib/spassh" if standard else "state",
+        run="/run/spassh" if standard else "run",
+    )

@@ -1,0 +1,28 @@
+"""spasshd reload: the running daemon takes changed users over."""
+
+from argparse import Namespace
+
+from .. import config, control, events
+from ..config import Config
+
+
+def run(options: Namespace) -> int:
+    """Reload, and say what the daemon did not like."""
+    settings = config.load(options.config)
+    try:
+        return 1 if reload_running(settings) else 0
+    except control.NotRunningError:
+        events.error("spasshd is not running", "start it with 'spasshd run'")
+        return 3
+
+
+def reload_running(settings: Config) -> list[str]:
+    """Have the running daemon read users_dir again; return its errors, printed.
+
+    Raises:
+        NotRunningError: there is no daemon to ask.
+    """
+    errors: list[str] = control.ask(settings.run_dir, control.RELOAD)["errors"]
+    for error in errors:
+        events.error(error)
+    return errors

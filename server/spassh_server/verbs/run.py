@@ -1,0 +1,27 @@
+"""spasshd run: the daemon, in the foreground."""
+
+from argparse import Namespace
+
+from .. import config, events
+from ..capture import CaptureError
+from ..daemon import DaemonError
+from ..daemon import run as run_daemon
+from ..listener import GranterGoneError
+from ..privsep.message import MessageError
+from ..privsep.sandbox import SandboxError
+
+
+def run(options: Namespace) -> int:
+    """Run until SIGTERM or SIGINT."""
+    try:
+        run_daemon(config.load(options.config))
+    except (CaptureError, DaemonError) as error:
+        events.error(error, error.hint)
+        return 1
+    except (MessageError, SandboxError) as error:
+        events.error(error)
+        return 1
+    except GranterGoneError:
+        events.error("the granter has left, so the listener leaves too")
+        return 1
+    return 0

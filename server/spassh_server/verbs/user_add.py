@@ -1,0 +1,85 @@
+"""spasshd user add: a user's file, and the invite on standard output."""
+
+import os
+import socket
+from argparse import Namespace
+
+from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.errors import TextFormError, Unauthentic
+from spassh.protocol.invite import Invite, encode_invite
+from spassh.protocol.keys import PSK, PUBLIC, decode_key, encode_key
+from spassh.protocol.names import check_host, check_user
+
+from .. import config, control, events
+from ..daemon import load_server_keys
+from ..files import write_new
+from ..userfiles import owner_of_key, user_path
+from ..users import parse_user
+from .reload import reload_running
+
+
+def run(options: Namespace) -> int:
+    """Add the user; the invite is the only thing on standard output."""
+    settings = config.load(options.config)
+    secret = b"" if options.key else os.urandom(32)
+    try:
+        name = check_user(options.name)
+        address = check_host(
+            options.address or settings.address or socket.gethostname()
+        )
+        if options.key:
+            public = decode_key(PUBLIC, options.key)
+            PrivateKey(os.urandom(32)).exchange(public)
+        else:
+            public = PrivateKey(secret).public
+    except TextFormError as error:
+        events.error(error)
+        return 2
+    except Unauthentic:
+        events.error("not a usable public key", "make another with 'spassh keygen'")
+        return 2
+    server = load_server_keys(settings)
+    owner = owner_of_key(settings, public)
+    if owner:
+        events.error(f"the key belongs to user '{owner}' already")
+        return 1
+    psk = os.urandom(32)
+    path = user_path(settings, name)
+    ports = options.port or list(settings.grant_ports)
+    text = _user_file(name, ports, public, psk)
+    # Judged by the same reader that the daemon uses, before it is there to be read.
+    parse_user(name, text, path, settings)
+    os.makedirs(settings.users_dir, mode=0o700, exist_ok=True)
+    try:
+        write_new(path, text)
+    except FileExistsError:
+        events.error(
+            f"user '{name}' exists already: {path}",
+            f"'spasshd user remove {name}' first, or choose another name",
+        )
+        return 1
+    invite = Invite(
+        name, address, settings.knock_port, server.public, psk, public, secret
+    )
+    print(encode_invite(invite), flush=True)
+    try:
+        reload_running(settings)
+    except control.NotRunningError:
+        events.say("note", text=f"user {name} is taken over when spasshd starts")
+    return 0
+
+
+def _user_file(name: str, ports: list[object], public: bytes, psk: bytes) -> str:
+    listed = ", ".join(f'"{port}"' for port in ports)
+    return f"""\
+# User {name} of spasshd: see spasshd.toml(5). 'spasshd reload' takes changes over.
+ports = [{listed}]
+# lifetime = 15             # seconds of a grant
+# max_lifetime = 15         # seconds, the most that a request can ask for
+# sources = ["192.0.2.0/24"]  # networks that packets may come from
+# any_address = false       # may let in another address than the packet's source
+
+[[key]]
+public = "{encode_key(PUBLIC, public)}"
+psk = "{encode_key(PSK, psk)}"
+"""
