@@ -1,0 +1,271 @@
+"""The daemon's life: ready, reload, stop, killed, restarted; and what it may do."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from lab.network import CLIENT4, SERVER4, wait_for
+from lab.programs import Daemon, Spasshd, port_answers
+
+from .conftest import Lab
+
+pytestmark = [pytest.mark.login, pytest.mark.netns]
+
+
+@pytest.fixture
+def server(lab: Lab) -> Iterator[Spasshd]:
+    spasshd = lab.spasshd("--protect", "tcp/22")
+    spasshd.start()
+    yield spasshd
+    spasshd.running.stop()
+    spasshd.verb("stop", "--open", check=False)
+
+
+def children(pid: int) -> list[int]:
+    path = f"/proc/{pid}/task/{pid}/children"
+    with open(path, encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def fields(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def test_the_listener_is_nobody_and_can_do_nothing(server: Spasshd) -> None:
+    listener = fields(server.running.process.pid)
+    assert 0 not in map(int, listener["Uid"].split())
+    assert 0 not in map(int, listener["Gid"].split())
+    assert listener["Groups"].strip() == ""
+    assert [
+        int(listener[f"Cap{one}"], 16) for one in ("Eff", "Prm", "Inh", "Amb", "Bnd")
+    ] == [0] * 5
+    assert listener["NoNewPrivs"] == "1"
+
+
+def test_the_granter_is_another_program_with_the_network_capabilities_alone(
+    server: Spasshd,
+) -> None:
+    (pid,) = children(server.running.process.pid)
+    granter = fields(pid)
+    net_admin_and_raw = 1 << 12 | 1 << 13
+    assert [int(granter[f"Cap{one}"], 16) for one in ("Eff", "Prm", "Bnd")] == [
+        net_admin_and_raw
+    ] * 3
+    assert granter["NoNewPrivs"] == "1"
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as file:
+        maps = file.read()
+    assert "cryptography" not in maps
+    assert "libpcap" not in maps
+
+
+def test_nothing_listens_on_any_port(lab: Lab, server: Spasshd) -> None:
+    listening = lab.server.run(["ss", "-Hlntup"]).stdout
+    assert "spasshd" not in listening
+    assert "python" not in listening
+    assert "62201" not in listening
+
+
+def test_a_new_user_is_taken_up_while_the_daemon_runs(
+    lab: Lab, server: Spasshd
+) -> None:
+    client = lab.client(server, "bob")
+    assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+
+
+def test_sighup_takes_users_over_and_keeps_grants(lab: Lab, server: Spasshd) -> None:
+    client = lab.client(server)
+    client.ssh("v4.server.test", "true")
+    os.unlink(os.path.join(server.directory, "users.d", "alice.toml"))
+
+    server.running.process.send_signal(signal.SIGHUP)
+
+    server.running.wait_log("reloaded users=0")
+    assert [one["address"] for one in server.status()["grants"]] == [CLIENT4]
+    server.flush()
+    assert client.ssh(
+        "-o", "ConnectTimeout=2", "v4.server.test", check=False
+    ).returncode
+    assert not port_answers(lab.client_host, SERVER4, 22, 0.3)
+
+
+def test_a_broken_user_file_changes_nothing_for_its_user(
+    lab: Lab, server: Spasshd
+) -> None:
+    client = lab.client(server)
+    path = os.path.join(server.directory, "users.d", "alice.toml")
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("prots = []\n")
+
+    assert server.verb("reload", check=False).returncode == 1
+
+    assert "unknown key" in server.running.log
+    assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+
+
+def test_readiness_is_told_to_systemd_once_it_is_true(lab: Lab) -> None:
+    spasshd = lab.spasshd()
+    path = os.path.join(spasshd.directory, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        sock.settimeout(30)
+        log = os.path.join(spasshd.directory, "log")
+        argv = ["env", f"NOTIFY_SOCKET={path}", "spasshd", "run"]
+        daemon = Daemon(lab.server, [*argv, "--config", spasshd.config], log)
+        try:
+            assert sock.recv(64) == b"READY=1"
+            assert spasshd.status()["ready"] is True
+        finally:
+            assert daemon.stop() == 0
+        assert sock.recv(64) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("victim", ["listener", "granter"])
+@pytest.mark.parametrize(
+    ("backend", "ipset"), [("nftables", True), ("iptables", True), ("iptables", False)]
+)
+def test_the_hole_closes_and_the_drop_stays_when_a_program_is_killed(
+    lab: Lab, victim: str, backend: str, ipset: bool
+) -> None:
+    spasshd = lab.spasshd("--protect", "tcp/22", "--backend", backend)
+    spasshd.edit("lifetime = 15 ", "lifetime = 3 ")
+    if not ipset:
+        spasshd.edit("backend =", "ipset = false\nbackend =")
+    spasshd.start()
+    try:
+        client = lab.client(spasshd)
+        client.ssh("v4.server.test", "true")
+        pid = spasshd.running.process.pid
+        os.kill(pid if victim == "listener" else children(pid)[0], signal.SIGKILL)
+
+        assert spasshd.running.process.wait(20) != 0
+
+        wait_for(
+            lambda: not port_answers(lab.client_host, SERVER4, 22, 0.3),
+            "the hole to close",
+        )
+        assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+        spasshd.start()
+        assert client.ssh("v4.server.test", "echo", "back").stdout == "back\n"
+        assert spasshd.running.stop() == 0
+    finally:
+        spasshd.verb("stop", "--open", check=False)
+    assert port_answers(lab.stranger, SERVER4, 22)
+
+
+def test_a_restart_leaves_no_moment_without_the_drop(lab: Lab, server: Spasshd) -> None:
+    answered: list[bool] = []
+    done = threading.Event()
+
+    def try_all_the_time() -> None:
+        while not done.is_set():
+            answered.append(port_answers(lab.stranger, SERVER4, 22, 0.05))
+
+    thread = threading.Thread(target=try_all_the_time)
+    thread.start()
+    try:
+        for _ in range(3):
+            assert server.running.stop() == 0
+            server.start()
+    finally:
+        done.set()
+        thread.join()
+    assert answered
+    assert not any(answered)
+
+
+def test_stop_keeps_the_drop_and_stop_open_takes_everything_away(
+    lab: Lab, server: Spasshd
+) -> None:
+    server.verb("stop")
+    assert server.running.process.wait(20) == 0
+    assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+
+    server.verb("stop", "--open")
+
+    assert port_answers(lab.stranger, SERVER4, 22)
+    assert lab.server.run(["nft", "list", "tables"]).stdout == ""
+
+
+def test_a_second_daemon_with_the_same_configuration_is_refused(
+    server: Spasshd,
+) -> None:
+    second = server.verb("run", check=False)
+    assert second.returncode == 1
+    assert "spasshd runs already" in second.stderr
+    assert server.running.process.poll() is None
+
+
+def test_two_daemons_with_two_configurations_live_side_by_side(
+    lab: Lab, server: Spasshd
+) -> None:
+    second = lab.spasshd("--protect", "tcp/2222")
+    second.start()
+    try:
+        client = lab.client(server)
+        assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+    finally:
+        assert second.running.stop() == 0
+        second.verb("stop", "--open")
+    assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+
+
+def test_status_says_when_the_daemon_does_not_run(lab: Lab) -> None:
+    spasshd = lab.spasshd()
+    status = spasshd.verb("status", check=False)
+    assert status.returncode == 3
+    assert "spasshd is not running" in status.stdout
+
+
+def test_init_protects_nothing_unless_told_and_overwrites_nothing(lab: Lab) -> None:
+    spasshd = lab.spasshd()
+    assert "protect = []" in open(spasshd.config, encoding="utf-8").read()  # noqa: SIM115
+    again = spasshd.verb("init", check=False)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+
+
+def test_user_add_prints_one_invite_line_and_nothing_else(lab: Lab) -> None:
+    spasshd = lab.spasshd()
+    added = spasshd.verb("user", "add", "carol")
+    assert added.stdout.startswith("spassh-invite-1-")
+    assert added.stdout.count("\n") == 1
+    again = spasshd.verb("user", "add", "carol", check=False)
+    assert (again.returncode, again.stdout) == (1, "")
+
+
+def test_user_add_with_the_clients_own_key_prints_no_secret(
+    lab: Lab, server: Spasshd
+) -> None:
+    client = lab.client()
+    public = client.run("spassh", "keygen").stdout.strip()
+    client.accept(server.invite("dave", "--key", public))
+    assert client.ssh("server.test", "echo", "in").stdout == "in\n"
+    profiles = os.path.join(client.directory, "spassh", "profiles")
+    for name in os.listdir(profiles):
+        with open(os.path.join(profiles, name), encoding="utf-8") as file:
+            assert "spassh-secret-" not in file.read()
+
+
+def test_the_firewall_that_is_loaded_after_us_is_mended_at_the_next_knock(
+    lab: Lab,
+) -> None:
+    """A boot script that flushes INPUT must not lock the owner out."""
+    spasshd = lab.spasshd("--protect", "tcp/22", "--backend", "nftables")
+    spasshd.start()
+    client = lab.client(spasshd)
+    rules = (
+        "*filter\n:INPUT DROP\n:FORWARD DROP\n:OUTPUT ACCEPT\n"
+        "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\nCOMMIT\n"
+    )
+    try:
+        lab.server.run(["iptables-restore"], text=rules)
+        assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+    finally:
+        lab.server.run(["iptables", "-P", "INPUT", "ACCEPT"])
+        lab.server.run(["iptables", "-F", "INPUT"])
+        spasshd.running.stop()
+        spasshd.verb("stop", "--open")

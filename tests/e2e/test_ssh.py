@@ -1,0 +1,138 @@
+"""The main job: ssh, and what runs over it, through a firewall that is closed."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from lab.network import CLIENT4, CLIENT6, SERVER4, SERVER6
+from lab.programs import RELAY, Client, Spasshd, port_answers
+
+from .conftest import Lab
+
+pytestmark = [pytest.mark.login, pytest.mark.netns]
+
+MODES = {"fdpass": (), "relay": RELAY}
+HOSTS = {"ipv4": "v4.server.test", "ipv6": "v6.server.test"}
+ADDRESSES = {"ipv4": (SERVER4, CLIENT4), "ipv6": (SERVER6, CLIENT6)}
+
+BACKENDS = {
+    "nftables": ("nftables", True),
+    "iptables-ipset": ("iptables", True),
+    "iptables-plain": ("iptables", False),
+}
+
+
+def drop_by_default(lab: Lab, program: str) -> None:
+    """Make the firewall that a careful administrator has already."""
+    for family, icmp in (("", "icmp"), ("6", "icmpv6")):
+        command = program.replace("ip", f"ip{family}", 1)
+        for words in (
+            ["-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED"],
+            ["-A", "INPUT", "-i", "lo"],
+            ["-A", "INPUT", "-p", icmp],
+        ):
+            lab.server.run([command, *words, "-j", "ACCEPT"])
+        lab.server.run([command, "-P", "INPUT", "DROP"])
+
+
+def open_again(lab: Lab, program: str) -> None:
+    for family in ("", "6"):
+        command = program.replace("ip", f"ip{family}", 1)
+        lab.server.run([command, "-P", "INPUT", "ACCEPT"])
+        lab.server.run([command, "-F", "INPUT"])
+
+
+SITUATIONS = {
+    "open host, protect": (("--protect", "tcp/22"), ""),
+    "iptables drops, no protect": ((), "iptables"),
+    "iptables drops, protect": (("--protect", "tcp/22"), "iptables"),
+    "legacy iptables drops, no protect": ((), "iptables-legacy"),
+}
+
+
+@pytest.fixture(scope="module", params=["pypi", "debian"])
+def stack_lab(request: pytest.FixtureRequest, make_lab: Callable[[str], Lab]) -> Lab:
+    return make_lab(request.param)
+
+
+@pytest.fixture(scope="module", params=SITUATIONS)
+def situation(
+    request: pytest.FixtureRequest, stack_lab: Lab
+) -> Iterator[tuple[str, ...]]:
+    protect, foreign = SITUATIONS[request.param]
+    if foreign:
+        drop_by_default(stack_lab, foreign)
+    yield protect
+    if foreign:
+        open_again(stack_lab, foreign)
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def server(
+    request: pytest.FixtureRequest, stack_lab: Lab, situation: tuple[str, ...]
+) -> Iterator[Spasshd]:
+    backend, ipset = BACKENDS[request.param]
+    spasshd = stack_lab.spasshd("--backend", backend, *situation)
+    if not ipset:
+        spasshd.edit("backend =", "ipset = false\nbackend =")
+    spasshd.start()
+    yield spasshd
+    assert spasshd.running.stop() == 0
+    spasshd.verb("stop", "--open")
+
+
+@pytest.fixture(scope="module")
+def client(stack_lab: Lab, server: Spasshd) -> Client:
+    return stack_lab.client(server)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("family", HOSTS)
+def test_ssh_works_and_only_for_the_client(
+    stack_lab: Lab, server: Spasshd, client: Client, family: str, mode: str
+) -> None:
+    server.flush()
+    address, source = ADDRESSES[family]
+    assert not port_answers(stack_lab.client_host, address, 22, 0.3)
+
+    said = client.ssh(*MODES[mode], HOSTS[family], "echo", "hello")
+
+    assert said.stdout == "hello\n"
+    grants = server.status()["grants"]
+    assert [(one["address"], one["port"]) for one in grants] == [(source, "tcp/22")]
+    assert 0 < grants[0]["seconds_left"] <= 15
+    assert not port_answers(stack_lab.stranger, address, 22, 0.3)
+
+
+def test_the_hole_closes_and_the_session_lives_on(
+    stack_lab: Lab, server: Spasshd, client: Client
+) -> None:
+    server.flush()
+    user_file = os.path.join(server.directory, "users.d", "alice.toml")
+    with open(user_file, encoding="utf-8") as file:
+        text = file.read()
+    with open(user_file, "w", encoding="utf-8") as file:
+        file.write(text.replace("# lifetime = 15 ", "lifetime = 2 "))
+    server.verb("reload")
+    argv = ["ssh", *client.ssh_options, "v4.server.test", "cat"]
+    session = client.popen(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert session.stdin
+    assert session.stdout
+    try:
+        session.stdin.write(b"before\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == b"before\n"
+
+        server.wait_closed()
+
+        assert not port_answers(stack_lab.client_host, SERVER4, 22, 0.3)
+        session.stdin.write(b"after\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == b"after\n"
+    finally:
+        session.kill()
+        session.communicate()
+        with open(user_file, "w", encoding="utf-8") as file:
+            file.write(text)
+        server.verb("reload")

@@ -1,0 +1,1 @@
+"""A small network on one machine: hosts are network namespaces, programs are real."""

@@ -1,0 +1,167 @@
+"""Namespaces joined by a bridge.
+
+        client            server           stranger
+      192.0.2.2         192.0.2.1         192.0.2.66
+    2001:db8::2       2001:db8::1       2001:db8::66
+          |                 |                 |
+        ==+=================+=================+==   bridge in the namespace `wire`
+
+Everything has the lab's own prefix in its name and goes away with it.
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+SERVER4, CLIENT4, STRANGER4 = "192.0.2.1", "192.0.2.2", "192.0.2.66"
+SERVER6, CLIENT6, STRANGER6 = "2001:db8::1", "2001:db8::2", "2001:db8::66"
+SERVER_NAME = "server.test"
+
+_T = TypeVar("_T")
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class LabError(Exception):
+    """Something that the lab relies on did not happen."""
+
+
+def wait_for(
+    condition: Callable[[], _T], what: str, seconds: float = 20, interval: float = 0.01
+) -> _T:
+    """Wait until `condition` returns something true, and return that."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise LabError(f"waited {seconds} s in vain: {what}")
+        time.sleep(interval)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    timeout: float = 60,
+    env: dict[str, str] | None = None,
+    text: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with `text` on its standard input."""
+    result = subprocess.run(
+        argv,
+        check=False,
+        timeout=timeout,
+        env=env,
+        input=text,
+        text=True,
+        capture_output=True,
+    )
+    if check and result.returncode:
+        said = f"{result.stdout}{result.stderr}"
+        raise LabError(f"{' '.join(argv)}: exit {result.returncode}\n{said}")
+    return result
+
+
+class Host:
+    """One network namespace."""
+
+    def __init__(self, name: str, environment: dict[str, str]) -> None:
+        self.name = name
+        self.environment = environment
+        run(["ip", "netns", "add", name])
+        self.run(["ip", "link", "set", "lo", "up"])
+
+    def _inside(self, argv: Sequence[str]) -> list[str]:
+        return ["ip", "netns", "exec", self.name, *argv]
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        timeout: float = 60,
+        env: dict[str, str] | None = None,
+        text: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        return run(
+            self._inside(argv),
+            check=check,
+            timeout=timeout,
+            env=env or self.environment,
+            text=text,
+        )
+
+    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        options.setdefault("env", self.environment)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(self._inside(argv), **options)
+
+    def delete(self) -> None:
+        for pid in run(["ip", "netns", "pids", self.name], check=False).stdout.split():
+            try:
+                os.kill(int(pid), 9)
+            except ProcessLookupError:
+                continue
+        run(["ip", "netns", "delete", self.name], check=False)
+        shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
+
+
+class Network:
+    """Client, server and stranger on one wire."""
+
+    def __init__(self, bin_dir: str) -> None:
+        """Make the namespaces; programs are looked up in `bin_dir` first."""
+        self.prefix = f"spa{os.getpid()}{os.urandom(2).hex()}"
+        environment = {"PATH": f"{bin_dir}:{_PATH}", "LC_ALL": "C.UTF-8"}
+        self.hosts: list[Host] = []
+
+        def host(role: str) -> Host:
+            made = Host(f"{self.prefix}-{role}", environment)
+            self.hosts.append(made)
+            return made
+
+        try:
+            self.wire = host("wire")
+            self.server = host("server")
+            self.client = host("client")
+            self.stranger = host("stranger")
+            self.wire.run(["ip", "link", "add", "br", "type", "bridge"])
+            self.wire.run(["ip", "link", "set", "br", "up"])
+            self._join(self.server, SERVER4, SERVER6)
+            self._join(self.client, CLIENT4, CLIENT6)
+            self._join(self.stranger, STRANGER4, STRANGER6)
+            for member in (self.client, self.stranger):
+                self._names(member)
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self, host: Host, v4: str, v6: str) -> None:
+        port = "p" + host.name.rsplit("-", 1)[1]
+        peer = ["peer", "name", "eth0", "netns", host.name]
+        self.wire.run(["ip", "link", "add", port, "type", "veth", *peer])
+        self.wire.run(["ip", "link", "set", port, "master", "br", "up"])
+        host.run(["ip", "address", "add", f"{v4}/24", "dev", "eth0"])
+        host.run(["ip", "address", "add", f"{v6}/64", "dev", "eth0", "nodad"])
+        host.run(["ip", "link", "set", "eth0", "up"])
+
+    def _names(self, host: Host) -> None:
+        """Give the host its own /etc/hosts, and a name server that never answers."""
+        directory = f"/etc/netns/{host.name}"
+        os.makedirs(directory)
+        with open(f"{directory}/hosts", "w", encoding="ascii") as file:
+            file.write(
+                f"127.0.0.1 localhost\n{SERVER4} {SERVER_NAME} v4.{SERVER_NAME}\n"
+            )
+            file.write(f"{SERVER6} {SERVER_NAME} v6.{SERVER_NAME}\n")
+        with open(f"{directory}/resolv.conf", "w", encoding="ascii") as file:
+            file.write("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.delete()

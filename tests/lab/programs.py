@@ -1,0 +1,211 @@
+"""The programs of the lab: sshd and spasshd on the server, ssh on the client."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .network import SERVER_NAME, Host, LabError, run, wait_for
+
+REPOSITORY = os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+)
+EXAMPLE = os.path.join(REPOSITORY, "contrib", "ssh_config.example")
+
+
+class Daemon:
+    """A program that runs in a host, with its own log file."""
+
+    def __init__(self, host: Host, argv: Sequence[str], log: str) -> None:
+        self.log_path = log
+        with open(log, "ab") as file:
+            self.process = host.popen(argv, stdout=file, stderr=file)
+
+    @property
+    def log(self) -> str:
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def wait_log(self, words: str, seconds: float = 30) -> None:
+        """Wait until `words` stand in the log."""
+
+        def seen() -> bool:
+            if words in self.log:
+                return True
+            if self.process.poll() is not None:
+                raise LabError(f"ended early, waiting for {words!r}:\n{self.log}")
+            return False
+
+        wait_for(seen, f"{words!r} in {self.log_path}:\n{self.log}", seconds)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal the program, and wait for its end; return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+class Sshd(Daemon):
+    """OpenSSH's server with keys of its own, on port 22 of its host."""
+
+    def __init__(self, host: Host, directory: str) -> None:
+        os.makedirs(directory, mode=0o700)
+        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
+        host_key = os.path.join(directory, "host_key")
+        self.user_key = os.path.join(directory, "user_key")
+        for key in (host_key, self.user_key):
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
+        config = os.path.join(directory, "sshd_config")
+        with open(config, "w", encoding="ascii") as file:
+            file.write(
+                f"HostKey {host_key}\nAuthorizedKeysFile {self.user_key}.pub\n"
+                "Port 22\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
+                "PidFile none\nMaxStartups 100\nUseDNS no\n"
+                "Subsystem sftp internal-sftp\nPrintMotd no\nPrintLastLog no\n"
+            )
+        super().__init__(
+            host,
+            ["/usr/sbin/sshd", "-D", "-e", "-f", config],
+            os.path.join(directory, "sshd.log"),
+        )
+        self.wait_log("Server listening on :: port 22")
+
+
+class Spasshd:
+    """The daemon under test, with its configuration in a directory of its own."""
+
+    def __init__(self, host: Host, directory: str, *init: str) -> None:
+        self.host = host
+        self.directory = directory
+        self.config = os.path.join(directory, "spasshd.toml")
+        self.daemon: Daemon | None = None
+        self.verb("init", *init)
+
+    def verb(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a verb of spasshd; --config goes to its end."""
+        argv = ["spasshd", *words, "--config", self.config]
+        return self.host.run(argv, check=check)
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the configuration as an editor would."""
+        with open(self.config, encoding="utf-8") as file:
+            text = file.read()
+        if old not in text:
+            raise LabError(f"{old!r} is not in {self.config}")
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(text.replace(old, new))
+
+    def start(self) -> Daemon:
+        log = os.path.join(self.directory, "spasshd.log")
+        argv = ["spasshd", "run", "--config", self.config]
+        with open(log, "ab") as file:
+            file.truncate()
+        self.daemon = Daemon(self.host, argv, log)
+        self.daemon.wait_log("spasshd: ready")
+        return self.daemon
+
+    @property
+    def running(self) -> Daemon:
+        if self.daemon is None:
+            raise LabError("spasshd was not started")
+        return self.daemon
+
+    def invite(self, name: str, *words: str) -> str:
+        """Add a user and return the invite."""
+        added = self.verb("user", "add", name, "--address", SERVER_NAME, *words)
+        return added.stdout.strip()
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.verb("status", "--json").stdout)
+        return status
+
+    def flush(self) -> None:
+        """Take every live grant back, so that the next test begins with none."""
+        script = os.path.join(os.path.dirname(__file__), "flush.py")
+        self.host.run([sys.executable, script, self.config])
+
+    def wait_closed(self) -> None:
+        """Wait until the kernel holds no grant."""
+        wait_for(lambda: not self.status()["grants"], "the grants to end", 30, 0.1)
+
+
+class Client:
+    """A user's home on a host: profiles, ssh configuration, known hosts."""
+
+    def __init__(self, host: Host, directory: str, user_key: str) -> None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.host = host
+        self.directory = directory
+        self.environment = host.environment | {
+            "HOME": directory,
+            "SPASSH_CONFIG_HOME": os.path.join(directory, "spassh"),
+        }
+        self.ssh_options = [
+            *("-F", EXAMPLE),
+            *("-o", "BatchMode=yes"),
+            *("-o", f"IdentityFile={user_key}"),
+            *("-o", "IdentitiesOnly=yes"),
+            *("-o", f"UserKnownHostsFile={directory}/known_hosts"),
+            *("-o", "StrictHostKeyChecking=no"),
+            *("-o", "User=root"),
+        ]
+
+    def run(
+        self, *argv: str, check: bool = True, text: str = "", timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        return self.host.run(
+            argv, check=check, timeout=timeout, env=self.environment, text=text
+        )
+
+    def popen(self, *argv: str, **options: Any) -> subprocess.Popen[bytes]:
+        return self.host.popen(argv, env=self.environment, **options)
+
+    def accept(self, invite: str, *words: str) -> None:
+        """Import an invite."""
+        self.run("spassh", "import", *words, text=invite + "\n")
+
+    def ssh(
+        self, *words: str, check: bool = True, text: str = "", timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        argv = ["ssh", *self.ssh_options, *words]
+        return self.run(*argv, check=check, text=text, timeout=timeout)
+
+
+RELAY = ("-o", "ProxyUseFdpass=no", "-o", "ProxyCommand=spassh proxy %h %p")
+"""Options for ssh that turn the example's descriptor passing into a relay."""
+
+
+def port_answers(host: Host, address: str, port: int, seconds: float = 1) -> bool:
+    """Tell whether a plain TCP connection gets through; a drop takes `seconds`."""
+    wait = str(seconds)
+    argv = [
+        "timeout",
+        wait,
+        "bash",
+        "-c",
+        'exec 3<>"/dev/tcp/$0/$1"',
+        address,
+        str(port),
+    ]
+    return host.run(argv, check=False).returncode == 0
+
+
+@contextmanager
+def recording(host: Host, path: str, *words: str) -> Iterator[None]:
+    """Record what passes every device of `host` into a pcap file, while inside."""
+    argv = ["tcpdump", "-i", "any", "-U", "-w", path, "--immediate-mode", *words]
+    process = host.popen(argv, stderr=subprocess.PIPE)
+    try:
+        if process.stderr is None:
+            raise LabError("tcpdump has no stderr")
+        for line in process.stderr:
+            if b"listening on" in line:
+                break
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
