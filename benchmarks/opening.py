@@ -1,0 +1,89 @@
+"""From a packet's arrival to the first SYN that is answered, for each back end.
+
+The client knocks from an address of its own each time, and then sends a SYN from a
+fresh socket every 0.1 ms. What is measured is the time from the knock to the first SYN
+that gets an answer: capture, decryption, replay check, policy, granter and firewall.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+from figures import Figures
+from lab.network import SERVER4, Network
+from lab.programs import Client, Spasshd, Sshd
+
+_RUNS = 60
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_BACKENDS: dict[str, tuple[str, bool, str]] = {
+    "nftables": ("nftables", True, "median under 3 ms"),
+    "iptables with ipset": ("iptables", True, ""),
+    "iptables without ipset": ("iptables", False, ""),
+}
+
+
+def measure(network: Network, path: Callable[[str], str]) -> list[Figures]:
+    """Measure each back end in turn, on the same network and the same sshd."""
+    sshd = Sshd(network.server, path("sshd"))
+    for number in range(_RUNS):
+        address = f"192.0.2.{100 + number}/24"
+        network.client.run(["ip", "address", "add", address, "dev", "eth0"])
+    figures = []
+    for label, (backend, ipset, target) in _BACKENDS.items():
+        spasshd = Spasshd(
+            network.server, path("spasshd"), "--protect", "tcp/22", "--backend", backend
+        )
+        if not ipset:
+            spasshd.edit("backend =", "ipset = false\nbackend =")
+        spasshd.start()
+        client = Client(network.client, path("home"), sshd.user_key)
+        client.accept(spasshd.invite("bench"))
+        argv = [sys.executable, os.path.join(_HERE, "knock_and_race.py"), SERVER4]
+        raced = client.run(*argv, str(_RUNS), timeout=120)
+        name = f"packet to SYN answered, {label}"
+        times = [float(word) for word in raced.stdout.split()]
+        figures.append(Figures(name, times, [], target))
+        spasshd.running.stop()
+        spasshd.verb("stop", "--open")
+    return figures
+
+
+def ssh_true(network: Network, path: Callable[[str], str]) -> Figures:
+    """Time `ssh host true` through spassh, and plainly to an open port, in turn."""
+    sshd = Sshd(network.server, path("sshd"))
+    client = Client(network.client, path("home"), sshd.user_key)
+    spasshd = Spasshd(network.server, path("spasshd"), "--protect", "tcp/22")
+    # The open port: what plain ssh reaches without a knock.
+    log = open(os.devnull, "wb")  # noqa: SIM115 - lives as long as the server
+    directory = os.path.dirname(sshd.user_key)
+    plain = network.server.popen(
+        ["/usr/sbin/sshd", "-D", "-p", "2200", "-f", f"{directory}/sshd_config"],
+        stdout=log,
+        stderr=log,
+    )
+    spasshd.start()
+    client.accept(spasshd.invite("bench"))
+    argv = [sys.executable, os.path.join(_HERE, "time_ssh.py")]
+    options = [*client.ssh_options, "-o", "LogLevel=ERROR"]
+    timed = client.run(*argv, SERVER4, *options, timeout=120)
+    ours, theirs = (
+        [float(word) for word in line.split()] for line in timed.stdout.splitlines()
+    )
+    plain.terminate()
+    plain.wait()
+    spasshd.running.stop()
+    spasshd.verb("stop", "--open")
+    return Figures("ssh host true through spassh / plain ssh", ours, theirs, "")
+
+
+def environment() -> str:
+    """Say what this was measured on."""
+    cores = os.cpu_count()
+    ssh = subprocess.run(["ssh", "-V"], check=True, capture_output=True, text=True)
+    kernel = os.uname()
+    version = ".".join(map(str, sys.version_info[:3]))
+    return (
+        f"{kernel.sysname} {kernel.release}, {cores} cores, Python {version},"
+        f" {ssh.stderr.strip()}"
+    )
