@@ -85,6 +85,6 @@ def decode_invite(text: str) -> Invite:
 
 def _name(field: bytes) -> tuple[str, bytes]:
     end = 1 + (field[0] if field else 0)
-    if not field or len(field) < end:
+    if len(field) < end:
         raise TextFormError("invite breaks a rule of its format")
     return field[1:end].decode("ascii", "replace"), field[end:]

@@ -1,0 +1,121 @@
+"""The program `spassh`: which verb it is, and the clocks for all of them.
+
+`proxy` runs at each login and is told from the others before argparse is imported. A
+verb's module is imported when it is that verb's turn.
+"""
+
+import gc
+import os
+import sys
+import time
+from typing import Any, NoReturn
+
+from .errors import SpasshError, UsageError
+from .ui import show, silent, storyteller
+
+_PROXY_HINT = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
+
+_INTERRUPTED = 130
+"""What the shell makes of SIGINT."""
+
+
+def main() -> int:
+    """Run the verb on the command line, and return the exit code."""
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == ["proxy"] and not {"-h", "--help"} & set(arguments):
+            _proxy(arguments[1:])
+        _other_verb(arguments)
+    except SpasshError as error:
+        show(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
+
+
+def _proxy(arguments: list[str]) -> NoReturn:
+    """Run `spassh proxy`, and leave without an orderly end of the interpreter.
+
+    ssh waits for our exit, and the orderly end takes 5 to 10 ms. There is nothing to
+    flush: nothing on this path writes through a buffer.
+    """
+    began = time.monotonic()
+    # Looking for garbage among freshly imported modules would take up to 4 ms.
+    gc.disable()
+    code = 0
+    try:
+        _occupy_standard_descriptors()
+        from .proxy import Clocks, proxy
+
+        host, port, fdpass, verbose = proxy_arguments(arguments)
+        tell = storyteller(time.monotonic, began) if verbose else silent
+        proxy(host, port, Clocks(time.monotonic, _utc_ms), tell, fdpass=fdpass)
+    except SpasshError as error:
+        show(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    os._exit(code)
+
+
+def proxy_arguments(arguments: list[str]) -> tuple[str, int, bool, bool]:
+    """Return host, port, and whether `--fdpass` and `-v` are set.
+
+    By hand, for argparse alone would take as long as all the rest of our own code.
+
+    Raises:
+        UsageError: this is no command line of `spassh proxy`.
+    """
+    flags, words = set(), []
+    for at, argument in enumerate(arguments):
+        if argument == "--":
+            words += arguments[at + 1 :]
+            break
+        if argument.startswith("-"):
+            flags.add(argument)
+        else:
+            words.append(argument)
+    for unknown in sorted(flags - {"--fdpass", "-v", "--verbose"}):
+        raise UsageError(f"unknown option {unknown}", _PROXY_HINT)
+    if len(words) != 2 or not words[0]:
+        raise UsageError("proxy takes a host and a port", _PROXY_HINT)
+    host, port = words
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 1 << 16):
+        raise UsageError(f"not a port: {port}", "a port is a number from 1 to 65535")
+    return host, int(port), "--fdpass" in flags, bool(flags & {"-v", "--verbose"})
+
+
+def _other_verb(arguments: list[str]) -> None:
+    from .usage import parse
+
+    options = parse(arguments)
+    _VERBS[options.verb](options)
+
+
+def _import(options: Any) -> None:
+    from .verbs.import_ import run
+
+    run(options.file, options.host, force=options.force)
+
+
+def _keygen(_: Any) -> None:
+    from .verbs.keygen import run
+
+    run()
+
+
+_VERBS = {"import": _import, "keygen": _keygen}
+
+
+def _utc_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null where ssh left a gap, lest a socket of ours be taken for it."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -1,0 +1,239 @@
+"""From addresses to one established socket: a loop around poll(2), without threads."""
+
+import errno
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from .errors import (
+    RefusedError,
+    ShutError,
+    SpasshError,
+    UnreachableError,
+    lower_reason,
+)
+from .resolve import Address, SocketAddress
+from .schedule import Action, Schedule
+from .ui import Tell
+
+PLAIN_TIMEOUT: Final = 60
+"""Seconds for each address of a host without a profile."""
+
+# Linux lets the port be chosen when the destination is known, so that one source port
+# can serve many destinations. socket has the name since Python 3.12 only.
+_IP_BIND_ADDRESS_NO_PORT = 24
+
+
+class Target(NamedTuple):
+    """Whom to reach, for the messages as well as for the sockets."""
+
+    host: str
+    port: int
+    addresses: list[Address]
+
+
+def plainly(
+    target: Target, tell: Tell, timeout: float = PLAIN_TIMEOUT
+) -> socket.socket:
+    """Connect as ssh itself would: one address after the other, without a knock.
+
+    Raises:
+        SpasshError: no address answers; the exit code tells in which way.
+    """
+    errors = []
+    for address in target.addresses:
+        sock = None
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            sock.settimeout(timeout)
+            sock.connect(address.sockaddr)
+        except OSError as error:
+            tell(f"{address}: {lower_reason(error)}")
+            errors.append(error)
+            if sock:
+                sock.close()
+        else:
+            tell(f"connected to {address} without a knock: no profile names the host")
+            return _ready(sock)
+    raise _failure(
+        target,
+        errors,
+        timeout,
+        f"if spassh guards it, 'spassh import --host {target.host}' opens it",
+    )
+
+
+def through(
+    target: Target,
+    knock: Callable[[Address], SocketAddress],
+    clock: Callable[[], float],
+    timeout: float,
+    tell: Tell,
+) -> socket.socket:
+    """Knock, then connect, until one socket is established.
+
+    `knock` sends a fresh datagram to an address and returns where it came from.
+
+    Raises:
+        SpasshError: no address lets us in; the exit code tells in which way.
+    """
+    race = _Race(target.addresses, knock, clock, timeout, tell)
+    sock = race.run()
+    if sock:
+        return _ready(sock)
+    raise _failure(
+        target,
+        race.errors.values(),
+        timeout,
+        "see that this computer's clock is right, that the knock's UDP port is let"
+        " through, and what the server's log says",
+    )
+
+
+class _Attempt(NamedTuple):
+    """One socket whose SYN is under way."""
+
+    sock: socket.socket
+    address: int
+    dialled: float
+
+
+class _Race:
+    """Does what the schedule says until the first socket is established."""
+
+    def __init__(
+        self,
+        addresses: list[Address],
+        knock: Callable[[Address], SocketAddress],
+        clock: Callable[[], float],
+        timeout: float,
+        tell: Tell,
+    ) -> None:
+        self._addresses = addresses
+        self._knock = knock
+        self._clock = clock
+        self._tell = tell
+        self._schedule = Schedule(len(addresses), clock(), timeout)
+        self._sources: dict[int, SocketAddress] = {}
+        self._attempts: dict[int, _Attempt] = {}
+        self._poll = select.poll()
+        self.errors: dict[int, OSError] = {}
+        """Why an address was given up before the time was."""
+
+    def run(self) -> socket.socket | None:
+        """Return the first established socket, or None if there will be none."""
+        try:
+            while not self._schedule.over(self._clock()):
+                winner = self._wait(self._schedule.wait(self._clock()))
+                if winner:
+                    return winner
+                step = self._schedule.step(self._clock())
+                if step and step.action is Action.KNOCK:
+                    self._knock_at(step.address)
+                elif step:
+                    self._dial(step.address)
+            return None
+        finally:
+            # At once: a socket that is closed before its SYN is answered never was a
+            # connection, and sshd does not hear of it.
+            for attempt in self._attempts.values():
+                attempt.sock.close()
+
+    def _knock_at(self, index: int) -> None:
+        address = self._addresses[index]
+        try:
+            self._sources[index] = self._knock(address)
+        except OSError as error:
+            self._tell(f"no way to {address}: {lower_reason(error)}")
+            self.errors[index] = error
+            self._schedule.hopeless(index, self._clock())
+        else:
+            self._schedule.knocked(index, self._clock())
+            self._tell(f"knocked at {address} from {self._sources[index][0]}")
+
+    def _dial(self, index: int) -> None:
+        address, dialled = self._addresses[index], self._clock()
+        try:
+            sock = _start_connecting(address, self._sources[index])
+        except OSError as error:
+            self._failed(index, dialled, error)
+            return
+        self._tell(f"dialled {address} port {address.sockaddr[1]}")
+        self._attempts[sock.fileno()] = _Attempt(sock, index, dialled)
+        self._poll.register(sock, select.POLLOUT)
+
+    def _wait(self, seconds: float) -> socket.socket | None:
+        """Wait for answers, and return the first socket that was let in."""
+        for fd, _ in self._poll.poll(1000 * seconds):
+            attempt = self._attempts.pop(fd)
+            self._poll.unregister(fd)
+            code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not code:
+                self._tell(f"connected to {self._addresses[attempt.address]}")
+                return attempt.sock
+            attempt.sock.close()
+            self._failed(attempt.address, attempt.dialled, _os_error(code))
+        return None
+
+    def _failed(self, index: int, dialled: float, error: OSError) -> None:
+        final = self._schedule.refused(index, dialled, self._clock())
+        if final:
+            self.errors[index] = error
+        ending = "that is final" if final else "perhaps its firewall, not yet open"
+        self._tell(f"{self._addresses[index]}: {lower_reason(error)}: {ending}")
+
+
+def _start_connecting(address: Address, source: SocketAddress) -> socket.socket:
+    """Send a SYN from the address that knocked: only that one is let in."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if sys.platform == "linux":
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source[0], 0, *source[2:]))
+        code = sock.connect_ex(address.sockaddr)
+        if code not in {0, errno.EINPROGRESS}:
+            raise _os_error(code)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _ready(sock: socket.socket) -> socket.socket:
+    """Make an established socket what ssh expects."""
+    sock.setblocking(True)
+    # Without it, ssh waits some 35 ms of a short session for a delayed ACK: it sets the
+    # option on sockets of its own only.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _failure(
+    target: Target, errors: Iterable[OSError], timeout: float, shut_hint: str
+) -> SpasshError:
+    """Sum up why no address let us in. An address without an error stayed shut."""
+    errors = list(errors)
+    silent = [error for error in errors if isinstance(error, TimeoutError)]
+    if silent or len(errors) < len(target.addresses):
+        return ShutError(
+            f"port {target.port} of {target.host} stays shut:"
+            f" no answer within {timeout:g} s",
+            shut_hint,
+        )
+    if any(isinstance(error, ConnectionError) for error in errors):
+        return RefusedError(
+            f"{target.host} refuses connections to port {target.port}",
+            "see that sshd runs there, and listens to this port",
+        )
+    return UnreachableError(
+        f"cannot reach {target.host}: {lower_reason(errors[0])}",
+        "see that the network is up, and that no firewall of this computer forbids it",
+    )
+
+
+def _os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))

@@ -1,0 +1,291 @@
+"""Profiles: what the client knows of each server, one TOML file for each.
+
+Finding the profile of a host comes before everything else at a login, and most hosts
+have none. So the keys stay text until `load_keys`, which needs the cryptography
+library. spassh.toml(5) documents the files.
+"""
+
+import os
+import socket
+from typing import Any, Final, NamedTuple
+
+from .errors import ProfileError, lower_reason
+from .private import PrivateFile, shell_word
+from .protocol.errors import TextFormError
+from .protocol.limits import DEFAULT_KNOCK_PORT
+from .protocol.names import check_host, check_user
+
+DEFAULT_TIMEOUT: Final = 10
+"""Seconds after which a port that does not answer counts as shut."""
+
+MAX_TIMEOUT: Final = 600
+
+_AGAIN = "import the invite again with 'spassh import --force'"
+
+_REQUIREMENTS: Final = {
+    "hosts": ("a list of host names and addresses", 'hosts = ["server.example"]'),
+    "user": ("a user's name", 'user = "alice"'),
+    "server": ("a key that begins with 'spassh-public-'", 'server = "spassh-public-…"'),
+    "psk": ("a key that begins with 'spassh-psk-'", 'psk = "spassh-psk-…"'),
+    "secret": ("a key that begins with 'spassh-secret-'", 'secret = "spassh-secret-…"'),
+    "port": ("a whole number from 1 to 65535", f"port = {DEFAULT_KNOCK_PORT}"),
+    "timeout": (
+        f"a whole number of seconds from 1 to {MAX_TIMEOUT}",
+        f"timeout = {DEFAULT_TIMEOUT}",
+    ),
+}
+"""Every key of a profile: what it must be, and an example for the hint."""
+
+
+class Profile(NamedTuple):
+    """One profile as it was read. The keys are still text."""
+
+    path: str
+    hosts: tuple[str, ...]
+    user: str
+    server: str
+    psk: str
+    secret: str = ""
+    """Empty means the client's own key file."""
+    port: int = DEFAULT_KNOCK_PORT
+    timeout: int = DEFAULT_TIMEOUT
+
+
+class Keys(NamedTuple):
+    """The keys of a profile as bytes, 32 each."""
+
+    secret: bytes
+    server: bytes
+    psk: bytes
+
+
+def profiles_directory(home: str) -> str:
+    """Return where the profiles are, given the configuration directory."""
+    return os.path.join(home, "profiles")
+
+
+def own_key_path(home: str) -> str:
+    """Return where the client's own secret key is."""
+    return os.path.join(home, "key")
+
+
+def find(home: str, host: str) -> Profile | None:
+    """Return the profile for `host`, or None if there is none.
+
+    A broken profile matters to the hosts that it names. If it is so broken that it
+    cannot say which, it matters to every host without another profile: a plain
+    connection to a port that is shut would only hang, and nobody would know why.
+
+    Raises:
+        ProfileError: the profile for `host` cannot be used.
+    """
+    wanted = canonical(host)
+    found: Profile | None = None
+    broken: ProfileError | None = None
+    for path in profile_paths(home):
+        try:
+            file = PrivateFile(path)
+            table = _parse(file)
+            hosts = _hosts(file.path, table)
+        except FileNotFoundError:
+            continue  # It was there a moment ago, or it is a link to nowhere.
+        except ProfileError as error:
+            broken = broken or error
+            continue
+        if wanted not in map(canonical, hosts):
+            continue
+        file.check()
+        if found:
+            raise ProfileError(
+                path,
+                f"names '{host}' as {found.path} does",
+                f"take the host out of one of them, or: rm {shell_word(path)}",
+            )
+        found = _profile(path, table)
+    if broken and not found:
+        raise broken
+    return found
+
+
+def read_profile(path: str) -> Profile:
+    """Read the profile in one file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ProfileError: it cannot be used.
+    """
+    file = PrivateFile(path)
+    file.check()
+    return _profile(path, _parse(file))
+
+
+def profile_paths(home: str) -> list[str]:
+    """Return the names of all profile files in order.
+
+    Raises:
+        ProfileError: the directory is there and cannot be read.
+    """
+    directory = profiles_directory(home)
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ProfileError(
+            directory,
+            f"cannot be read: {lower_reason(error)}",
+            f"see whose it is with: ls -ld {shell_word(directory)}",
+        ) from error
+    return [
+        os.path.join(directory, name)
+        for name in sorted(names)
+        if name.endswith(".toml") and not name.startswith(".")
+    ]
+
+
+def canonical(host: str) -> str | bytes:
+    """Return what is equal for two spellings of one host.
+
+    An address becomes its bytes, and the zone id if it has one. A name loses its case
+    and the dot at its end.
+    """
+    address, percent, zone = host.partition("%")
+    families = (socket.AF_INET6,) if percent else (socket.AF_INET, socket.AF_INET6)
+    for family in families:
+        try:
+            return socket.inet_pton(family, address) + os.fsencode(zone)
+        except (OSError, ValueError):
+            pass
+    return host.lower().removesuffix(".")
+
+
+def load_keys(profile: Profile, home: str) -> Keys:
+    """Read the keys of `profile`, and the client's own if the profile has none.
+
+    Raises:
+        ProfileError: one of them is missing or damaged.
+    """
+    # Here and not above: this import is the slow one.
+    from .protocol.keys import PSK, PUBLIC, SECRET
+
+    server = _key(profile.path, "server", PUBLIC, profile.server)
+    psk = _key(profile.path, "psk", PSK, profile.psk)
+    if profile.secret:
+        secret = _key(profile.path, "secret", SECRET, profile.secret)
+    else:
+        secret = load_own_key(home)
+    return Keys(secret, server, psk)
+
+
+def load_own_key(home: str) -> bytes:
+    """Read the client's own secret key.
+
+    Raises:
+        ProfileError: it is missing, damaged, or others can read it.
+    """
+    from .protocol.keys import SECRET, decode_key
+
+    path = own_key_path(home)
+    try:
+        file = PrivateFile(path)
+    except FileNotFoundError as error:
+        raise ProfileError(
+            path,
+            "there is no key",
+            "make one with 'spassh keygen', or import an invite that carries one",
+        ) from error
+    file.check()
+    try:
+        return decode_key(SECRET, file.text.strip())
+    except TextFormError as error:
+        raise ProfileError(
+            path, f"not a key: {error}", "put back the line that 'spassh keygen' wrote"
+        ) from error
+
+
+def _key(path: str, name: str, kind: str, text: str) -> bytes:
+    from .protocol.keys import decode_key
+
+    try:
+        return decode_key(kind, text)
+    except TextFormError as error:
+        raise ProfileError(path, f"'{name}': {error}", _AGAIN) from error
+
+
+def _parse(file: PrivateFile) -> dict[str, Any]:
+    from tomllib import TOMLDecodeError, loads
+
+    try:
+        return loads(file.text)
+    except (TOMLDecodeError, RecursionError) as error:
+        reason = str(error)
+        raise ProfileError(
+            file.path,
+            f"not TOML: {reason[:1].lower()}{reason[1:]}",
+            "mend the line, or " + _AGAIN,
+        ) from error
+
+
+def _profile(path: str, table: dict[str, Any]) -> Profile:
+    """Check every key of `table`. One that nobody reads is a typing error."""
+    for key in table:
+        if key not in _REQUIREMENTS:
+            known = " ".join(_REQUIREMENTS)
+            raise ProfileError(
+                path, f"unknown key '{key}'", f"take it out; the keys are: {known}"
+            )
+    user = _string(path, table, "user")
+    try:
+        check_user(user)
+    except TextFormError as error:
+        raise _wrong(path, "user") from error
+    return Profile(
+        path,
+        _hosts(path, table),
+        user,
+        _string(path, table, "server"),
+        _string(path, table, "psk"),
+        _string(path, table, "secret") if "secret" in table else "",
+        _integer(path, table, "port", DEFAULT_KNOCK_PORT, 65535),
+        _integer(path, table, "timeout", DEFAULT_TIMEOUT, MAX_TIMEOUT),
+    )
+
+
+def _hosts(path: str, table: dict[str, Any]) -> tuple[str, ...]:
+    hosts = _required(path, table, "hosts")
+    try:
+        if type(hosts) is list and hosts:
+            return tuple(check_host(host) for host in hosts)
+    except (TextFormError, TypeError) as error:
+        raise _wrong(path, "hosts") from error
+    raise _wrong(path, "hosts")
+
+
+def _string(path: str, table: dict[str, Any], key: str) -> str:
+    value = _required(path, table, key)
+    if type(value) is not str or not value:
+        raise _wrong(path, key)
+    return value
+
+
+def _integer(
+    path: str, table: dict[str, Any], key: str, default: int, most: int
+) -> int:
+    value = table.get(key, default)
+    # bool is an int in Python, and not in TOML.
+    if type(value) is not int or not 1 <= value <= most:
+        raise _wrong(path, key)
+    return value
+
+
+def _required(path: str, table: dict[str, Any], key: str) -> Any:
+    if key not in table:
+        raise ProfileError(path, f"'{key}' is missing", _AGAIN)
+    return table[key]
+
+
+def _wrong(path: str, key: str) -> ProfileError:
+    requirement, example = _REQUIREMENTS[key]
+    return ProfileError(
+        path, f"'{key}' must be {requirement}", f"for example: {example}"
+    )

@@ -1,0 +1,80 @@
+"""Names to addresses, in the background: it costs no time beside the imports."""
+
+import _thread
+import os
+import socket
+from typing import Any, Final, NamedTuple
+
+from .errors import ResolveError, lower_reason
+
+RESOLVE_TIMEOUT: Final = 15
+"""Seconds to wait for the name servers. glibc asks each of them twice for 5 s."""
+
+
+SocketAddress = tuple[Any, ...]
+"""What the socket module takes and gives: the address, the port, and more in IPv6."""
+
+
+class Address(NamedTuple):
+    """One address of a host, with the port in it."""
+
+    family: int
+    sockaddr: SocketAddress
+
+    def __str__(self) -> str:
+        """Spell the address without its port."""
+        return str(self.sockaddr[0])
+
+    def at_port(self, port: int) -> SocketAddress:
+        """Return the socket address of another port of the same host."""
+        return (self.sockaddr[0], port, *self.sockaddr[2:])
+
+
+class Resolving:
+    """The question that is under way from the moment this is made."""
+
+    __slots__ = ("_addresses", "_done", "_error", "_host", "_port")
+
+    def __init__(self, host: str, port: int) -> None:
+        """Start asking for the addresses of `host`."""
+        self._host = host
+        self._port = port
+        self._addresses: list[Address] = []
+        self._error: OSError | None = None
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+        _thread.start_new_thread(self._ask, ())
+
+    def _ask(self) -> None:
+        try:
+            # As bytes, like ssh does: Python would load its IDNA tables for a string.
+            for family, _, _, _, sockaddr in socket.getaddrinfo(
+                os.fsencode(self._host), self._port, type=socket.SOCK_STREAM
+            ):
+                address = Address(int(family), sockaddr)
+                if address not in self._addresses:
+                    self._addresses.append(address)
+        except OSError as error:
+            self._error = error
+        finally:
+            self._done.release()
+
+    def wait(self, timeout: float = RESOLVE_TIMEOUT) -> list[Address]:
+        """Return the addresses in the order in which to try them.
+
+        Raises:
+            ResolveError: there are none, or nobody answered in time.
+        """
+        if not self._done.acquire(timeout=timeout):
+            raise ResolveError(
+                f"cannot resolve {self._host}: no answer within {timeout:g} s",
+                "see that the network is up and that the name server answers",
+            )
+        self._done.release()
+        if self._addresses:
+            return self._addresses
+        reason = lower_reason(self._error) if self._error else "no address"
+        raise ResolveError(
+            f"cannot resolve {self._host}: {reason}",
+            "see that the name is spelled right, and HostName in ssh_config(5)",
+        ) from self._error

@@ -1,0 +1,138 @@
+"""When to knock and when to dial. Pure: no I/O, and the time is an argument.
+
+A knock and the SYN after it race to the server, and either can be lost. The kernel
+would repeat a SYN after a whole second, so unanswered ones are replaced by fresh
+sockets instead, soon at first. The older sockets stay: on a slow path their answer is
+already on its way.
+
+    seconds  0      .004  .020  .060   .180  .184   .5 …  1 …  2 …  4 …  7 …  12 …
+             knock  dial  dial  dial   knock dial   knock and dial each
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+KNOCKS: Final = (0.0, 0.18, 0.5, 1.0, 2.0, 4.0, 7.0)
+"""When an address is knocked at, in seconds since its own beginning."""
+
+KNOCK_INTERVAL: Final = 5.0
+"""Seconds from one knock to the next after the last of `KNOCKS`."""
+
+FIRST_DIALS: Final = (0.004, 0.02, 0.06)
+"""When to dial after the first knock: the server needs 1 to 3 ms to open the port."""
+
+LATER_DIALS: Final = (0.004,)
+"""When to dial after every other knock."""
+
+PATIENCE: Final = 1.0
+"""A refusal is final only if it answers a dial that was made so long after the
+beginning: until then it may come from the firewall, not from the host."""
+
+NEXT_ADDRESS: Final = 0.25
+"""Seconds until the next address is tried as well (RFC 8305 section 5)."""
+
+
+class Action(Enum):
+    """What there is to do for an address."""
+
+    KNOCK = "knock"
+    DIAL = "dial"
+
+
+class Step(NamedTuple):
+    """Do `action` for the address with this index."""
+
+    action: Action
+    address: int
+
+
+class _Track:
+    """How far one address has come."""
+
+    __slots__ = ("began", "dials", "failed", "knocked", "round")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.round = -1
+        self.knocked = began
+        self.dials: tuple[float, ...] = ()
+        self.failed = False
+
+    def next_step(self, now: float) -> Action | None:
+        """Return what is due, as done. Steps that were slept through are left out."""
+        if self.failed:
+            return None
+        due = self.round
+        while self.began + _knock_time(due + 1) <= now:
+            due += 1
+        if due > self.round:
+            self.round, self.knocked = due, now
+            self.dials = LATER_DIALS if due else FIRST_DIALS
+            return Action.KNOCK
+        if self.dials and self.knocked + self.dials[0] <= now:
+            self.dials = tuple(at for at in self.dials if self.knocked + at > now)
+            return Action.DIAL
+        return None
+
+    def next_time(self) -> float:
+        """Return when the next step is due."""
+        knock = self.began + _knock_time(self.round + 1)
+        return min(knock, self.knocked + self.dials[0]) if self.dials else knock
+
+
+class Schedule:
+    """The order of knocks and dials for a list of addresses, best first."""
+
+    def __init__(self, addresses: int, began: float, timeout: float) -> None:
+        """Plan for that many addresses, for `timeout` seconds from `began` on."""
+        self.deadline = began + timeout
+        self._waiting = addresses
+        self._tracks: list[_Track] = []
+        self._next_start = began
+
+    def over(self, now: float) -> bool:
+        """Tell whether nothing is left to hope for."""
+        failed = all(track.failed for track in self._tracks)
+        return now >= self.deadline or (failed and not self._waiting)
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is a step to do, or until the end."""
+        times = [track.next_time() for track in self._tracks if not track.failed]
+        if self._waiting:
+            times.append(self._next_start)
+        return max(0.0, min([self.deadline, *times]) - now)
+
+    def step(self, now: float) -> Step | None:
+        """Return one step that is due, and count it as done; None if none is."""
+        if self._waiting and self._next_start <= now:
+            self._waiting -= 1
+            self._next_start = now + NEXT_ADDRESS
+            self._tracks.append(_Track(now))
+        for address, track in enumerate(self._tracks):
+            action = track.next_step(now)
+            if action:
+                return Step(action, address)
+        return None
+
+    def knocked(self, address: int, now: float) -> None:
+        """Take note that the knock is sent: sealing it took a moment."""
+        self._tracks[address].knocked = now
+
+    def refused(self, address: int, dialled: float, now: float) -> bool:
+        """Take note that a dial of that time failed; tell whether that is final."""
+        if dialled - self._tracks[address].began < PATIENCE:
+            return False
+        self.hopeless(address, now)
+        return True
+
+    def hopeless(self, address: int, now: float) -> None:
+        """Give `address` up; if it was the latest, the next one's turn is now."""
+        self._tracks[address].failed = True
+        if address == len(self._tracks) - 1:
+            self._next_start = min(self._next_start, now)
+
+
+def _knock_time(number: int) -> float:
+    """Return when knock `number` is due, in seconds since the address's beginning."""
+    late = number - len(KNOCKS) + 1
+    return KNOCKS[number] if late <= 0 else KNOCKS[-1] + late * KNOCK_INTERVAL

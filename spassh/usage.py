@@ -1,0 +1,103 @@
+"""The command line of every verb, for argparse. spassh(1) says more about each."""
+
+import argparse  # noqa: TID253 - `proxy` does not come by here
+from typing import NoReturn
+
+from . import __version__
+from .errors import UsageError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in our words, and on which page to look."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"'{self.prog} --help' shows what there is")
+
+
+def parser() -> _Parser:
+    """Return the parser of the whole command line."""
+    top = _Parser(
+        prog="spassh",
+        description="Single Packet Authorization for the SSH you already use.",
+        epilog="spassh(1) says more. ssh runs 'spassh proxy'; you run the others once.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"spassh {__version__}")
+    verbs = top.add_subparsers(
+        dest="verb", metavar="VERB", required=True, title="verbs"
+    )
+    _add_proxy(verbs)
+    _add_import(verbs)
+    _add_keygen(verbs)
+    return top
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line of a verb other than `proxy`.
+
+    Raises:
+        UsageError: it is wrong.
+    """
+    return parser().parse_args(arguments)
+
+
+_Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
+
+
+def _add_proxy(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "proxy",
+        help="connect ssh to a port behind spassh: its ProxyCommand",
+        description="Knock if a profile names HOST, connect, and hand the connection"
+        " to ssh. Set 'ProxyCommand spassh proxy %%h %%p' in ssh_config(5).",
+        allow_abbrev=False,
+    )
+    verb.add_argument(
+        "--fdpass",
+        action="store_true",
+        help="hand over the socket itself; needs 'ProxyUseFdpass yes' in ssh_config",
+    )
+    verb.add_argument(
+        "-v", "--verbose", action="store_true", help="tell the story, with times"
+    )
+    verb.add_argument("host", metavar="HOST", help="where to connect to: %%h for ssh")
+    verb.add_argument("port", metavar="PORT", help="TCP port: %%p for ssh")
+
+
+def _add_import(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "import",
+        help="take an invite in: the server's keys, and where to knock",
+        description="Read an invite, and write the profile of its server.",
+        allow_abbrev=False,
+    )
+    verb.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        default="-",
+        help="where the invite is; standard input if it is '-' or left out",
+    )
+    verb.add_argument(
+        "--host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="another name or address of the server, as you give it to ssh;"
+        " may be repeated",
+    )
+    verb.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the profile that another server has under this name",
+    )
+
+
+def _add_keygen(verbs: "_Verbs[_Parser]") -> None:
+    verbs.add_parser(
+        "keygen",
+        help="make a key of your own, and print its public half",
+        description="Make the client's own key, for invites that carry none, and"
+        " print its public half.",
+        allow_abbrev=False,
+    )

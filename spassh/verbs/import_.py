@@ -1,0 +1,228 @@
+"""`spassh import`: an invite becomes the profile of a server."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+from ..errors import ProfileError, SpasshError, UsageError, lower_reason
+from ..private import config_home, shell_word
+from ..profile import (
+    DEFAULT_TIMEOUT,
+    Profile,
+    canonical,
+    load_own_key,
+    own_key_path,
+    profile_paths,
+    profiles_directory,
+    read_profile,
+)
+from ..protocol.errors import TextFormError
+from ..protocol.invite import Invite, decode_invite
+from ..protocol.keys import PSK, PUBLIC, SECRET, encode_key
+from ..protocol.names import check_host
+from ..ui import write
+from .keygen import public_half
+from .writing import make_directory, replace_file
+
+MAX_INVITE_BYTES: Final = 4096
+"""Most bytes to read. An invite has less than 600; the rest is white space."""
+
+_STDIN = 0
+
+_SSH_CONFIG = """\
+ssh uses it with these lines in ~/.ssh/config, once for all hosts:
+    Host *
+        ProxyCommand spassh proxy --fdpass %h %p
+        ProxyUseFdpass yes
+"""
+
+
+def run(file: str, names: list[str], *, force: bool) -> None:
+    """Write the profile for the invite in `file`, and tell what was done.
+
+    Raises:
+        SpasshError: it is no invite, or not for us, or its name belongs to another.
+    """
+    _check_names(names)
+    invite = _read_invite(file)
+    home = config_home()
+    path = os.path.join(profiles_directory(home), _file_name(invite))
+    _check_own_key(invite, home)
+    new = _profile(path, invite, names)
+    old = _old_profile(path, new, force=force)
+    if old:
+        new = new._replace(hosts=_merged(old.hosts, new.hosts), timeout=old.timeout)
+    _check_others(home, new)
+    if new == old:
+        _say(f"nothing to do: {path} has it all")
+        return
+    make_directory(home)
+    make_directory(profiles_directory(home))
+    replace_file(path, render(new))
+    _say(f"{'updated' if old else 'wrote'} {path} for {' '.join(new.hosts)}")
+    if file != "-":
+        _say(f"the invite is as secret as a key: rm {shell_word(file)}")
+    _say(_SSH_CONFIG.rstrip("\n"))
+
+
+def render(profile: Profile) -> str:
+    """Spell a profile as the text of its file."""
+    # All these strings are made of letters that TOML takes as they are.
+    hosts = ", ".join(f'"{host}"' for host in profile.hosts)
+    lines = [
+        "# Written by 'spassh import'. spassh.toml(5) explains the keys.",
+        f"hosts = [{hosts}]",
+        f'user = "{profile.user}"',
+        f'server = "{profile.server}"',
+        f"port = {profile.port}",
+        f'psk = "{profile.psk}"',
+    ]
+    if profile.secret:
+        lines.append(f'secret = "{profile.secret}"')
+    if profile.timeout != DEFAULT_TIMEOUT:
+        lines.append(f"timeout = {profile.timeout}")
+    return "\n".join(lines) + "\n"
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        try:
+            check_host(name)
+        except TextFormError as error:
+            raise UsageError(
+                f"--host: {error}", "give the name or address that you give to ssh"
+            ) from error
+
+
+def _read_invite(file: str) -> Invite:
+    data = _read_stdin() if file == "-" else _read_file(file)
+    if len(data) > MAX_INVITE_BYTES:
+        raise SpasshError(
+            f"no invite: longer than {MAX_INVITE_BYTES} bytes",
+            "an invite is one line that begins with 'spassh-invite-'",
+        )
+    try:
+        return decode_invite(data.decode("ascii", "replace").strip())
+    except TextFormError as error:
+        raise SpasshError(
+            f"cannot read the invite: {error}",
+            "copy all of the line that the server printed",
+        ) from error
+
+
+def _read_stdin() -> bytes:
+    if os.isatty(_STDIN):
+        write("paste the invite, then press Enter")
+        # A terminal gives one line at a time, which is what an invite is.
+        return os.read(_STDIN, MAX_INVITE_BYTES + 1)
+    return _read_all(_STDIN)
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return _read_all(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SpasshError(
+            f"cannot read {path}: {lower_reason(error)}",
+            "give the file that holds the invite, or paste it to 'spassh import'",
+        ) from error
+
+
+def _read_all(fd: int) -> bytes:
+    data = b""
+    while len(data) <= MAX_INVITE_BYTES:
+        chunk = os.read(fd, MAX_INVITE_BYTES + 1 - len(data))
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def _file_name(invite: Invite) -> str:
+    return invite.address.lower().removesuffix(".") + ".toml"
+
+
+def _check_own_key(invite: Invite, home: str) -> None:
+    """See that an invite without a secret is for the key that we have."""
+    if invite.secret:
+        return
+    ours = public_half(load_own_key(home))
+    theirs = encode_key(PUBLIC, invite.client)
+    if ours != theirs:
+        raise ProfileError(
+            own_key_path(home),
+            f"the invite is for another key: {theirs}",
+            f"have the server make an invite for this one: {ours}",
+        )
+
+
+def _profile(path: str, invite: Invite, names: list[str]) -> Profile:
+    return Profile(
+        path,
+        _merged((invite.address,), names),
+        invite.user,
+        encode_key(PUBLIC, invite.server),
+        encode_key(PSK, invite.psk),
+        encode_key(SECRET, invite.secret) if invite.secret else "",
+        invite.port,
+    )
+
+
+def _old_profile(path: str, new: Profile, *, force: bool) -> Profile | None:
+    """Return the profile to merge with, if it is the same user's at the same server."""
+    try:
+        old = read_profile(path)
+    except FileNotFoundError:
+        return None
+    except ProfileError as error:
+        if force:
+            return None
+        raise ProfileError(
+            path,
+            "is there already, and cannot be used",
+            f"'spassh import --force' replaces it; {error}",
+        ) from error
+    if (old.server, old.user) == (new.server, new.user):
+        return old
+    if force:
+        return None
+    what = "another server" if old.server != new.server else f"user {old.user}"
+    raise ProfileError(
+        path, f"belongs to {what}", "'spassh import --force' replaces it"
+    )
+
+
+def _check_others(home: str, new: Profile) -> None:
+    """See that no other profile names a host of ours: which would be used then?"""
+    ours = {canonical(host): host for host in new.hosts}
+    for path in profile_paths(home):
+        if path == new.path:
+            continue
+        try:
+            others = read_profile(path).hosts
+        except (FileNotFoundError, ProfileError):
+            continue  # A broken profile is told of at the logins that it concerns.
+        for host in others:
+            if canonical(host) in ours:
+                raise ProfileError(
+                    path,
+                    f"names '{host}' already",
+                    f"take the host out of it, or: rm {shell_word(path)}",
+                )
+
+
+def _merged(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
+    """Return all hosts of both, each in its first spelling."""
+    hosts: dict[str | bytes, str] = {}
+    for host in (*first, *second):
+        hosts.setdefault(canonical(host), host)
+    return tuple(hosts.values())
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

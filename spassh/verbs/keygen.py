@@ -1,0 +1,40 @@
+"""`spassh keygen`: a key pair whose secret half never leaves this computer."""
+
+import os
+import sys
+
+from ..errors import ProfileError
+from ..private import config_home, shell_word
+from ..profile import load_own_key, own_key_path
+from ..protocol.crypto import PrivateKey
+from ..protocol.keys import PUBLIC, SECRET, encode_key
+from ..protocol.limits import KEY_SIZE
+from .writing import TakenError, create_file, make_directory
+
+
+def run() -> None:
+    """Make the key, and print its public half alone on standard output.
+
+    Raises:
+        SpasshError: there is a key already, or it cannot be written.
+    """
+    home = config_home()
+    path = own_key_path(home)
+    secret = os.urandom(KEY_SIZE)
+    make_directory(home)
+    try:
+        create_file(path, encode_key(SECRET, secret) + "\n")
+    except TakenError as error:
+        # What was wanted is most likely its public half.
+        public = public_half(load_own_key(home))
+        raise ProfileError(
+            path,
+            f"there is a key already: {public}",
+            f"to make another: mv {shell_word(path)} {shell_word(path + '.old')}",
+        ) from error
+    sys.stdout.write(public_half(secret) + "\n")
+
+
+def public_half(secret: bytes) -> str:
+    """Spell the public key that belongs to a secret one."""
+    return encode_key(PUBLIC, PrivateKey(secret).public)
