@@ -1,0 +1,113 @@
+"""Our rule at the top of a chain of nftables that belongs to others.
+
+Commands are JSON, libnftables-json(5): in it, a chain may have any name.
+"""
+
+import json
+from typing import Any, Final
+
+from . import FirewallError, Settings
+from .gate_tag import parse_tag, wanted_tag
+from .libnftables import parse_listing
+from .run import run
+
+_REFUSED_HINT: Final = (
+    "let that firewall give up the ownership of its table"
+    " (firewalld.conf: NftablesTableOwner=no), or set firewall = iptables"
+)
+
+# Statements by which, or behind which, a packet may meet its end.
+_BLOCKING = {"drop", "reject", "jump", "goto", "vmap", "queue", "xt"}
+
+Listed = dict[str, Any]
+"""A chain or a rule as libnftables lists it."""
+
+
+class NativeGate:
+    """The rule in one base chain of nftables."""
+
+    def __init__(self, chain: Listed, settings: Settings) -> None:
+        self._chain = chain
+        self._settings = settings
+
+    def ensure(self) -> bool:
+        """See that a chain that may drop begins with our rule; say if it did not."""
+        rules = self._rules()
+        if not may_drop(self._chain, rules):
+            return False
+        return self._apply(render_repair(self._chain, rules, self._settings))
+
+    def remove(self) -> None:
+        """Take our rule away."""
+        self._apply(render_removal(self._chain, self._rules(), self._settings.name))
+
+    def _rules(self) -> list[Listed]:
+        chain = {key: self._chain[key] for key in ("family", "table", "name")}
+        return parse_listing(_nft([{"list": {"chain": chain}}]), "rule")
+
+    def _apply(self, commands: list[Listed]) -> bool:
+        if commands:
+            try:
+                _nft(commands)
+            except FirewallError as error:
+                chain = " ".join(_place(self._chain).values())
+                raise FirewallError(f"chain {chain}: {error}", _REFUSED_HINT) from error
+        return bool(commands)
+
+
+def may_drop(chain: Listed, rules: list[Listed]) -> bool:
+    """Tell whether a packet can meet its end in `chain` with these `rules`.
+
+    The policy does not tell: that of firewalld is accept, and its last rule rejects.
+    """
+    return chain.get("policy") == "drop" or any(
+        _BLOCKING & statement.keys() for rule in rules for statement in rule["expr"]
+    )
+
+
+def render_repair(
+    chain: Listed, rules: list[Listed], settings: Settings
+) -> list[Listed]:
+    """Return what makes `chain` with these `rules` begin with our one rule."""
+    ours = _find(rules, settings.name)
+    comments = [rule["comment"] for rule in ours]
+    if comments == [wanted_tag(settings)] and ours == rules[:1]:
+        return []
+    bit = {"&": [{"meta": {"key": "mark"}}, settings.mark]}
+    rule = {
+        **_place(chain),
+        "comment": wanted_tag(settings),
+        "expr": [
+            {"match": {"op": "==", "left": bit, "right": settings.mark}},
+            {"accept": None},
+        ],
+    }
+    return [
+        *render_removal(chain, rules, settings.name),
+        {"insert": {"rule": rule}},
+    ]
+
+
+def render_removal(chain: Listed, rules: list[Listed], name: str) -> list[Listed]:
+    """Return what takes our rules out of `chain` with these `rules`."""
+    return [
+        {"delete": {"rule": {**_place(chain), "handle": rule["handle"]}}}
+        for rule in _find(rules, name)
+    ]
+
+
+def _find(rules: list[Listed], name: str) -> list[Listed]:
+    return [rule for rule in rules if parse_tag(rule.get("comment", ""), name)]
+
+
+def _place(chain: Listed) -> dict[str, str]:
+    return {
+        "family": chain["family"],
+        "table": chain["table"],
+        "chain": chain["name"],
+    }
+
+
+def _nft(commands: list[Listed]) -> bytes:
+    text = json.dumps({"nftables": commands})
+    return run("nft", "-j", "-f", "-", stdin=text.encode())

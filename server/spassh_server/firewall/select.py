@@ -1,0 +1,50 @@
+"""Choose the packet filter that this host has."""
+
+from collections.abc import Callable
+from typing import Final
+
+from . import Clock, Firewall, FirewallError, Settings
+from .iptables import Iptables
+from .nftables import Nftables
+
+_HINT = "apt install nftables, or iptables and ipset"
+
+_MAKERS: Final[dict[str, Callable[[Settings, Clock], Firewall]]] = {
+    "nftables": lambda settings, _clock: Nftables(settings),
+    "iptables": Iptables,
+}
+
+BACKENDS: Final = tuple(_MAKERS)
+"""The names of the back ends. "auto" takes the first that works."""
+
+
+def choose(backend: str, settings: Settings, clock: Clock) -> tuple[Firewall, str]:
+    """Return the back end of that name, and a sentence that says why it is this one.
+
+    Args:
+        backend: one of BACKENDS, or "auto".
+        settings: what the back end is told.
+        clock: what it uses to end grants that the kernel does not end by itself.
+
+    Raises:
+        FirewallError: it does not work here, or none does.
+    """
+    if backend == "auto":
+        return _first_that_works(settings, clock)
+    firewall = _MAKERS[backend](settings, clock)
+    reason = firewall.unavailable()
+    if reason is not None:
+        raise FirewallError(f"{backend} does not work here: {reason}", _HINT)
+    return firewall, f"{backend}, because the configuration names it"
+
+
+def _first_that_works(settings: Settings, clock: Clock) -> tuple[Firewall, str]:
+    reasons: list[str] = []
+    for backend in BACKENDS:
+        firewall = _MAKERS[backend](settings, clock)
+        reason = firewall.unavailable()
+        if reason is None:
+            others = f", and {'; '.join(reasons)}" if reasons else ""
+            return firewall, f"{backend}, because it works here{others}"
+        reasons.append(f"{backend} does not: {reason}")
+    raise FirewallError(f"no packet filter works here: {'; '.join(reasons)}", _HINT)

@@ -1,0 +1,38 @@
+"""The back ends under test, and short words for what the tests do with them."""
+
+import socket
+import time
+
+from spassh_server.firewall import Firewall, Grant, Settings
+from spassh_server.firewall.iptables import Iptables
+from spassh_server.firewall.nftables import Nftables
+from spassh_server.ports import Port
+
+SSH = Port(6, 22)
+DNS = Port(17, 53)
+KNOCK_PORT = 62201
+MARK = 0x2000_0000
+
+SETTINGS = Settings("spassh-t", (SSH, DNS), KNOCK_PORT, MARK)
+
+VARIANTS = {
+    "iptables-nft with ipset": ("-nft", True),
+    "iptables-nft": ("-nft", False),
+    "iptables-legacy with ipset": ("-legacy", True),
+    "iptables-legacy": ("-legacy", False),
+}
+KINDS = ("nftables", *VARIANTS)
+
+
+def make(kind: str, settings: Settings = SETTINGS) -> Firewall:
+    """Return a new back end of that kind: what a new process would have."""
+    if kind == "nftables":
+        return Nftables(settings)
+    variant, ipset = VARIANTS[kind]
+    return Iptables(settings._replace(ipset=ipset), time.time, variant)
+
+
+def to(address: str, port: Port = SSH) -> Grant:
+    """Return the grant of `port` to `address`."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return Grant(socket.inet_pton(family, address), port)

@@ -1,0 +1,290 @@
+"""Two network namespaces, and the answers that one gets from the other.
+
+        client namespace                   server namespace
+      192.0.2.2, 2001:db8::2   client
+                                     veth
+      192.0.2.3, 2001:db8::3   stranger == veth   192.0.2.1, 2001:db8::1
+
+The test itself runs in the server's namespace. Only the sockets of client and stranger
+are made in the other one, where they stay although the test returns.
+"""
+
+import ctypes
+import os
+import re
+import select
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import count
+from types import TracebackType
+
+SERVER = {4: "192.0.2.1", 6: "2001:db8::1"}
+CLIENT = {4: "192.0.2.2", 6: "2001:db8::2"}
+STRANGER = {4: "192.0.2.3", 6: "2001:db8::3"}
+LOOPBACK = ("127.0.0.1", "::1")
+"""As a source: the server talks to itself."""
+
+VERSIONS = (4, 6)
+
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+# A veth answers in the system call that sends: this is some hundred times as long.
+_SILENCE_SECONDS = 0.04
+_DEADLINE_SECONDS = 8.0
+
+_SERVER_MAC = "02:00:00:00:00:01"
+_CLIENT_MAC = "02:00:00:00:00:02"
+
+_CLONE_NEWNET = 0x40000000
+_numbers = count()
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Poll until `condition` is true. A test that waits never just sleeps."""
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def sh(*argv: str, text: str = "") -> str:
+    """Run a program of the system and return what it printed."""
+    done = subprocess.run(
+        argv, input=text, text=True, capture_output=True, check=False, timeout=30
+    )
+    assert not done.returncode, f"{' '.join(argv)}: {done.stderr}"
+    return done.stdout
+
+
+def everything() -> str:
+    """Return all rules and sets of this namespace, without counters and timeouts."""
+    texts = [sh("nft", "list", "ruleset")]
+    if _has_legacy():
+        texts += [sh(f"{program}-legacy-save") for program in ("iptables", "ip6tables")]
+    texts.append(sh("ipset", "list", "-name"))
+    text = "\n".join(texts)
+    text = re.sub(r"(packets|bytes) \d+", r"\1 N", text)
+    return re.sub(r"\[\d+:\d+\]|^#.*", "", text, flags=re.MULTILINE)
+
+
+def _has_legacy() -> bool:
+    """Tell whether this namespace has tables of iptables-legacy; saving makes them."""
+    with open("/proc/net/ip_tables_names", encoding="ascii") as names:
+        return bool(names.read())
+
+
+class Network:
+    """The two namespaces. Inside `with`, the test runs in the server's."""
+
+    def __init__(self) -> None:
+        self._prefix = f"fw{os.getpid()}x{next(_numbers)}"
+        self._made: list[str] = []
+        self._sockets: list[socket.socket] = []
+        self._listeners: dict[tuple[int, int], socket.socket] = {}
+        self._fds: dict[str, int] = {}
+
+    def __enter__(self) -> "Network":
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Go back to where the test came from, and leave nothing behind."""
+        self._move("home")
+        for sock in self._sockets:
+            sock.close()
+        for fd in self._fds.values():
+            os.close(fd)
+        for name in self._made:
+            sh("ip", "netns", "del", name)
+
+    def listen(self, *ports: int) -> None:
+        """Have the server listen on TCP `ports`, for both families."""
+        for port in ports:
+            for family in FAMILIES.values():
+                sock = self._keep(socket.socket(family, socket.SOCK_STREAM))
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(("", port))
+                sock.listen()
+                sock.setblocking(False)
+                self._listeners[family, port] = sock
+
+    def answer(self, source: str, port: int = 22, *, patience: float = 2.0) -> str:
+        """Connect from `source`; return "open", "refused" or "silent"."""
+        sock, result = self._dial(source, port, patience)
+        if result == "open":
+            self._accept(sock, port).close()
+        sock.close()
+        return result
+
+    def is_silent(self, source: str, port: int = 22) -> bool:
+        """Tell whether nothing at all answers to `source`."""
+        return self.answer(source, port, patience=_SILENCE_SECONDS) == "silent"
+
+    def is_closed(self, source: str, port: int = 22) -> bool:
+        """Tell whether `source` cannot connect, whatever the host may say about it."""
+        return self.answer(source, port, patience=_SILENCE_SECONDS) != "open"
+
+    def is_open(self, source: str, port: int = 22) -> bool:
+        """Tell whether `source` can connect."""
+        return self.answer(source, port) == "open"
+
+    def session(self, source: str, port: int = 22) -> "Session":
+        """Connect from `source` and keep the connection."""
+        sock, result = self._dial(source, port, 2.0)
+        assert result == "open"
+        return Session(self._keep(sock), self._keep(self._accept(sock, port)))
+
+    def udp_is_refused(self, source: str, port: int) -> bool:
+        """Tell whether an ICMP port unreachable answers a datagram from `source`."""
+        with self.client_socket(source, socket.SOCK_DGRAM) as sock:
+            sock.connect((_server(source), port))
+            sock.send(b"knock")
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            if not poll.poll(_SILENCE_SECONDS * 1000):
+                return False
+            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+    def udp_arrives(self, source: str, port: int) -> bool:
+        """Tell whether a datagram from `source` reaches a socket of the server."""
+        with (
+            socket.socket(_family(source), socket.SOCK_DGRAM) as receiver,
+            self.client_socket(source, socket.SOCK_DGRAM) as sender,
+        ):
+            receiver.bind((_server(source), port))
+            sender.sendto(b"hello", (_server(source), port))
+            poll = select.poll()
+            poll.register(receiver, select.POLLIN)
+            return bool(poll.poll(_SILENCE_SECONDS * 1000))
+
+    @contextmanager
+    def client(self) -> Iterator[None]:
+        """Be in the client's namespace for a while."""
+        self._move("client")
+        try:
+            yield
+        finally:
+            self._move("server")
+
+    def client_socket(self, source: str, kind: int) -> socket.socket:
+        """Return a socket of the client's namespace that is bound to `source`."""
+        with nullcontext() if source in LOOPBACK else self.client():
+            sock = socket.socket(_family(source), kind)
+        sock.bind((source, 0))
+        return sock
+
+    def _dial(
+        self, source: str, port: int, patience: float
+    ) -> tuple[socket.socket, str]:
+        sock = self.client_socket(source, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.connect_ex((_server(source), port))
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        if not poll.poll(patience * 1000):
+            return sock, "silent"
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return sock, "refused" if error else "open"
+
+    def _accept(self, sock: socket.socket, port: int) -> socket.socket:
+        """Return the server's end of `sock`; those in the queue before it are closed."""
+        listener = self._listeners[sock.family, port]
+        while True:
+            poll = select.poll()
+            poll.register(listener, select.POLLIN)
+            assert poll.poll(2000), "nobody to accept"
+            accepted, peer = listener.accept()
+            if peer[:2] == sock.getsockname()[:2]:
+                return accepted
+            accepted.close()
+
+    def _keep(self, sock: socket.socket) -> socket.socket:
+        self._sockets.append(sock)
+        return sock
+
+    def _make(self) -> None:
+        self._fds["home"] = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        for role in ("server", "client"):
+            name = self._prefix + role
+            sh("ip", "netns", "add", name)
+            self._made.append(name)
+            self._fds[role] = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        server, client = self._made
+        near = ["veth0", "address", _SERVER_MAC, "type", "veth"]
+        far = ["peer", "name", "veth0", "address", _CLIENT_MAC, "netns", client]
+        sh("ip", "-n", server, "link", "add", *near, *far)
+        _configure(server, [SERVER], [CLIENT, STRANGER], _CLIENT_MAC)
+        _configure(client, [CLIENT, STRANGER], [SERVER], _SERVER_MAC)
+        self._move("server")
+
+    def _move(self, role: str) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(self._fds[role], _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns to {role}")
+
+
+class Session:
+    """Both ends of an established connection."""
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self._near = near
+        self._far = far
+        for sock in (near, far):
+            sock.settimeout(3)
+
+    def say(self, data: bytes) -> None:
+        """Have the server send `data`."""
+        self._far.sendall(data)
+
+    def lives(self) -> bool:
+        """Tell whether bytes still get through, both ways."""
+        for sender, receiver in ((self._near, self._far), (self._far, self._near)):
+            sender.sendall(b"ping")
+            try:
+                if receiver.recv(4) != b"ping":
+                    return False
+            except TimeoutError:
+                return False
+        return True
+
+
+def _configure(
+    name: str, own: list[dict[int, str]], others: list[dict[int, str]], mac: str
+) -> None:
+    """Bring up a namespace. It knows its neighbours: to ask would cost up to 1 s."""
+    lines = ["link set lo up", "link set veth0 up"]
+    for host in own:
+        lines.append(f"addr add {host[4]}/24 dev veth0")
+        lines.append(f"addr add {host[6]}/64 dev veth0 nodad")
+    lines += [
+        f"neigh add {host[version]} lladdr {mac} dev veth0"
+        for host in others
+        for version in VERSIONS
+    ]
+    sh("ip", "-n", name, "-batch", "-", text="\n".join(lines))
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return FAMILIES[6 if ":" in address else 4]
+
+
+def _server(source: str) -> str:
+    """Return the address of the server that `source` talks to."""
+    return source if source in LOOPBACK else SERVER[6 if ":" in source else 4]
