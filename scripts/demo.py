@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests"))
 
-from lab.network import CLIENT4, SERVER4, SERVER_NAME, STRANGER4, LabError, Network
+from lab.network import CLIENT4, SERVER4, STRANGER4, LabError, Network
 from lab.packets import datagrams, send
 from lab.programs import Client, Spasshd, Sshd, port_answers, recording
 
+_HOST = "v4.server.test"
 _STARTED = time.monotonic()
 _BOLD, _DIM, _RED, _GREEN, _PLAIN = (
     ("\033[1m", "\033[2m", "\033[31m", "\033[32m", "\033[0m")
@@ -58,8 +59,8 @@ def story(network: Network, directory: str) -> None:
     )
     spasshd.start()
     tell("spasshd init --protect tcp/22; spasshd run")
-    client.accept(spasshd.invite("alice"))
-    tell("spasshd user add alice | spassh import")
+    client.accept(spasshd.invite("alice"), "--host", _HOST)
+    tell(f"spasshd user add alice | spassh import --host {_HOST}")
 
     step(
         "the stranger connects to port 22",
@@ -74,9 +75,9 @@ def story(network: Network, directory: str) -> None:
 
     pcap = os.path.join(directory, "wire.pcap")
     with recording(network.server, pcap, "udp"):
-        said, took = timed(lambda: client.ssh(SERVER_NAME, "echo", "hello"))
+        said, took = timed(lambda: client.ssh(_HOST, "echo", "hello"))
     step(
-        f"the client says: ssh {SERVER_NAME} echo hello",
+        f"the client says: ssh {_HOST} echo hello",
         said,
         met=said == "hello",
         detail=took,
@@ -108,7 +109,7 @@ def story(network: Network, directory: str) -> None:
     )
 
     session = client.popen(
-        *("ssh", *client.ssh_options, SERVER_NAME, "cat"),
+        *("ssh", *client.ssh_options, _HOST, "cat"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -36,7 +36,7 @@ def find_account(config: Config) -> Account:
                 f"make it with 'useradd --system {name}', or write a free uid",
             ) from None
         account = Account(entry.pw_uid, entry.pw_gid)
-    if account.uid == 0 or account.gid == 0 or account.uid >= 1 << 32 - 1:
+    if account.uid == 0 or account.gid == 0 or account.uid >= (1 << 32) - 1:
         raise ConfigError(
             config.path, 0, "user", "must not be root", 'write user = "_spassh"'
         )

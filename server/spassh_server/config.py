@@ -7,7 +7,9 @@ never do. So it imports no cryptography.
 import os
 from typing import Final, NamedTuple
 
+from spassh.protocol.errors import TextFormError
 from spassh.protocol.limits import DEFAULT_KNOCK_PORT, MAX_LIFETIME
+from spassh.protocol.names import check_host
 
 from .files import read_private
 from .firewall import Settings
@@ -86,7 +88,7 @@ def parse(text: str, path: str) -> Config:
         path=path,
         interfaces=_interfaces(table),
         knock_port=table.integer("knock_port", DEFAULT_KNOCK_PORT, 1, 65535),
-        address=table.string("address") if table.has("address") else "",
+        address=_address(table),
         backend=table.choice("backend", "auto", BACKENDS),
         protect=protect,
         firewall_name=_firewall_name(table),
@@ -114,6 +116,17 @@ def _interfaces(table: Table) -> tuple[str, ...]:
             'write interfaces = ["any"] or ["eth0"]',
         )
     return names
+
+
+def _address(table: Table) -> str:
+    if not table.has("address"):
+        return ""
+    try:
+        return check_host(table.string("address"))
+    except TextFormError as error:
+        raise table.error(
+            "address", str(error), 'write address = "server.example.org"'
+        ) from error
 
 
 def _firewall_name(table: Table) -> str:

@@ -81,9 +81,11 @@ class ControlServer:
         if fd == self._listening.fileno():
             self._accept()
         elif fd in self._clients:
+            # Not the descriptor: its number may be another client's by then.
+            client = self._clients[fd]
             request = self._read(fd)
             if request:
-                yield request, lambda answer: self._answer(fd, answer)
+                yield request, lambda answer: self._answer(client, answer)
 
     def _accept(self) -> None:
         try:
@@ -105,18 +107,23 @@ class ControlServer:
     def _read(self, fd: int) -> str:
         try:
             data = self._clients[fd].recv(64)
+        except BlockingIOError:
+            return ""
         except OSError:
             data = b""
         if not data:
             self._drop(fd)
         return data.decode("ascii", "replace")
 
-    def _answer(self, fd: int, answer: Any) -> None:
-        client = self._clients.get(fd)
-        if client is None:
+    def _answer(self, client: socket.socket, answer: Any) -> None:
+        fd = client.fileno()
+        if fd not in self._clients:
             return
+        data = json.dumps(answer).encode()
+        if len(data) > CONTROL_MESSAGE_BYTES:
+            data = json.dumps({"errors": ["too many errors: see the log"]}).encode()
         with contextlib.suppress(OSError):
-            client.send(json.dumps(answer).encode()[:CONTROL_MESSAGE_BYTES])
+            client.send(data)
         self._drop(fd)
 
     def _drop(self, fd: int) -> None:

@@ -26,6 +26,7 @@ from .files import read_private
 from .listener import Listener
 from .privsep import sandbox
 from .store import MAX_BYTES, ReplayStore, boot_id
+from .systemd import Notifier
 from .toml import ConfigError
 
 _BOOT = os.path.join(os.path.dirname(os.path.abspath(sandbox.__file__)), "boot.py")
@@ -59,6 +60,7 @@ def run(config: Config) -> None:
         captures = [Capture(name, config.knock_port) for name in config.interfaces]
         poll = select.poll()
         server = control.ControlServer(config.run_dir, poll)
+        notifier = Notifier()
         sandbox.become(account.uid, account.gid, file_bytes=MAX_BYTES)
         store = ReplayStore(state, now_ms(), boot_id())
         for problem in filter(None, (store.lost, store.problem)):
@@ -71,6 +73,7 @@ def run(config: Config) -> None:
             granter=sock,
             server=server,
             poll=poll,
+            notifier=notifier,
         ).serve()
     finally:
         sock.close()

@@ -4,6 +4,7 @@ The service manager puts the lines into the journal. Names are stable: `granted`
 `refused`, `replayed`, ... followed by key=value pairs.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -24,13 +25,16 @@ def error(text: object, hint: str = "") -> None:
 
 
 def _write(line: str) -> None:
-    # One write, so that lines of the two programs never mix.
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    # A log that is full or gone is no reason to stop guarding the port.
+    with contextlib.suppress(OSError):
+        # One write, so that lines of the two programs never mix.
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _quote(value: object) -> str:
-    text = _printable(str(value))
+    # A backslash is doubled first: what follows adds backslashes that mean something.
+    text = _printable(str(value).replace("\\", "\\\\"))
     return (
         text
         if text and not set(text) & set(' "=')

@@ -29,7 +29,7 @@ from .privsep import message
 from .privsep.message import Answer, GrantMessage
 from .reload import Reload
 from .store import ReplayStore
-from .systemd import notify
+from .systemd import Notifier
 from .users import Users
 
 
@@ -50,6 +50,7 @@ class Listener:
         granter: socket.socket,
         server: control.ControlServer,
         poll: select.poll,
+        notifier: Notifier,
     ) -> None:
         self._config = config
         self._captures = {capture.fileno(): capture for capture in captures}
@@ -57,6 +58,7 @@ class Listener:
         self._granter = granter
         self._control = server
         self._poll = poll
+        self._notifier = notifier
         self._opener = NativeOpener(keys, Users([]))
         self._world = World(config.knock_port, Envelope([self._opener]), store)
         self._limiter = events.Limiter(time.monotonic)
@@ -97,7 +99,7 @@ class Listener:
                         self._read_control(fd)
                 # After the grant was asked for: nobody waits for the disk.
                 self._store.sync()
-        notify("STOPPING=1")
+        self._notifier.send("STOPPING=1")
         events.say("stopped")
 
     # Frames
@@ -219,7 +221,7 @@ class Listener:
             events.say("reloaded", users=len(users))
             return
         self._ready = True
-        notify("READY=1")
+        self._notifier.send("READY=1")
         events.say(
             "ready",
             users=len(users),

@@ -41,12 +41,7 @@ class Reload:
         if answer.number != self._number or len(self._files) >= MAX_USER_FILES:
             return
         path = os.path.join(self._config.users_dir, answer.name)
-        try:
-            self._files[answer.name] = read_open(fds[0], path, secret=True)
-        except ConfigError as error:
-            self._files[answer.name] = error
-        except (IndexError, OSError) as error:
-            self._files[answer.name] = ConfigError(path, 0, "", str(error), "try again")
+        self._files[answer.name] = _read(path, fds)
 
     def end(self, answer: Answer, before: Users) -> Users | None:
         """Return the users, or None if a newer reload is under way.
@@ -84,3 +79,14 @@ class Reload:
                     users.append(before.by_name[user])
         self._files = {}
         return Users(users), problems
+
+
+def _read(path: str, fds: list[int]) -> str | ConfigError:
+    if not fds:
+        return ConfigError(path, 0, "", "cannot be opened", "see the log")
+    try:
+        return read_open(fds[0], path, secret=True)
+    except ConfigError as error:
+        return error
+    except OSError as error:
+        return ConfigError(path, 0, "", str(error), "try again")

@@ -55,6 +55,9 @@ class ReplayStore:
         """Why the file cannot be written, or empty. The memory works all the same."""
         self._memory = self._load(now)
         self._rewrite()
+        if self.problem:
+            # An earlier run may have failed to write as well: the file may have a gap.
+            self._memory.floor = max(self._memory.floor, now)
 
     def admit(self, entry: Entry, source: bytes, now: int) -> None:
         """Accept `entry` once, and remember it on disk before anything else happens.
@@ -147,6 +150,7 @@ class ReplayStore:
         return os.open(name, flags, 0o600, dir_fd=self._directory)
 
     def _close(self) -> None:
+        self._unsynced = False
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -126,15 +126,15 @@ class Table:
         """Find the line of `key` in this table, else of the table, else 0."""
         name, wanted = self._place
         current, count, found = "", 0, 0
-        of_key = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
-        for number, line in enumerate(self._text.splitlines(), 1):
+        of_key = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
+        for number, line in enumerate(self._text.split("\n"), 1):
             header = _HEADER.match(line)
             if header:
                 current = header[1]
                 count += current == name
                 if current == name and count == wanted + 1 and not found:
                     found = number
-                if not name and current == key:
+                if not name and current.partition(".")[0] == key:
                     return number
             elif (
                 current == name
@@ -153,7 +153,8 @@ def read_toml(text: str, path: str) -> Table:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Mostly a TOMLDecodeError; but a number can be too long, a list too deep.
         at = re.search(r"line (\d+)", str(error))
         raise ConfigError(
             path,

@@ -116,7 +116,7 @@ def _keys(table: Table) -> tuple[UserKey, ...]:
         raise table.error(
             "key", "the user has no key", "add one with 'spasshd user add'"
         )
-    keys = []
+    keys: list[UserKey] = []
     for entry in entries:
         entry.only(_KEY_KEYS)
         public = _decode(entry, "public", PUBLIC)
@@ -127,6 +127,8 @@ def _keys(table: Table) -> tuple[UserKey, ...]:
             raise entry.error(
                 "public", "not a usable key", "make another with 'spassh keygen'"
             ) from error
+        if any(key.public == public for key in keys):
+            raise entry.error("public", "is listed twice", "take one of them out")
         keys.append(UserKey(public, _decode(entry, "psk", PSK)))
     return tuple(keys)
 
@@ -147,4 +149,9 @@ def _sources(table: Table) -> tuple[Network, ...]:
             raise table.error(
                 "sources", str(error), 'write a network such as "192.0.2.0/24"'
             ) from error
+    if table.has("sources") and not networks:
+        # Taking the last network out must not let the whole world in.
+        raise table.error(
+            "sources", "is an empty list", "take the line out to allow every source"
+        )
     return tuple(networks)

@@ -51,35 +51,50 @@ SITUATIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=["pypi", "debian"])
-def stack_lab(request: pytest.FixtureRequest, make_lab: Callable[[str], Lab]) -> Lab:
-    return make_lab(request.param)
+# Every back end in every situation; and Debian's libraries, which change neither, once
+# with each kind of back end.
+CASES = [
+    ("pypi", situation, backend) for situation in SITUATIONS for backend in BACKENDS
+] + [
+    ("debian", "open host, protect", "nftables"),
+    ("debian", "iptables drops, no protect", "iptables-ipset"),
+]
 
 
-@pytest.fixture(scope="module", params=SITUATIONS)
-def situation(
-    request: pytest.FixtureRequest, stack_lab: Lab
-) -> Iterator[tuple[str, ...]]:
-    protect, foreign = SITUATIONS[request.param]
+@pytest.fixture(scope="module")
+def labs(make_lab: Callable[[str], Lab]) -> dict[str, Lab]:
+    return {stack: make_lab(stack) for stack in ("pypi", "debian")}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=" + ".join)
+def case(
+    request: pytest.FixtureRequest, labs: dict[str, Lab]
+) -> Iterator[tuple[Lab, Spasshd]]:
+    stack, situation, label = request.param
+    lab = labs[stack]
+    protect, foreign = SITUATIONS[situation]
+    backend, ipset = BACKENDS[label]
     if foreign:
-        drop_by_default(stack_lab, foreign)
-    yield protect
-    if foreign:
-        open_again(stack_lab, foreign)
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def server(
-    request: pytest.FixtureRequest, stack_lab: Lab, situation: tuple[str, ...]
-) -> Iterator[Spasshd]:
-    backend, ipset = BACKENDS[request.param]
-    spasshd = stack_lab.spasshd("--backend", backend, *situation)
+        drop_by_default(lab, foreign)
+    spasshd = lab.spasshd("--backend", backend, *protect)
     if not ipset:
         spasshd.edit("backend =", "ipset = false\nbackend =")
     spasshd.start()
-    yield spasshd
+    yield lab, spasshd
     assert spasshd.running.stop() == 0
     spasshd.verb("stop", "--open")
+    if foreign:
+        open_again(lab, foreign)
+
+
+@pytest.fixture(scope="module")
+def stack_lab(case: tuple[Lab, Spasshd]) -> Lab:
+    return case[0]
+
+
+@pytest.fixture(scope="module")
+def server(case: tuple[Lab, Spasshd]) -> Spasshd:
+    return case[1]
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_no_datagram_of_a_stranger_is_answered_logged_or_harmful(
     log_before = server.running.log
     pcap = lab.path("answers.pcap")
     kinds = junk(server, recorded)
-    outbound = f"src host {SERVER4} or (ip6 and src host {SERVER6} and not icmp6)"
+    outbound = f"ip src host {SERVER4} or (ip6 and src host {SERVER6} and not icmp6)"
     counters = server.status()["counters"]
     with recording(lab.stranger, pcap, "-Q", "in", outbound, "or icmp6[0] == 1"):
         for payload in kinds.values():

@@ -73,6 +73,7 @@ class Host:
     def __init__(self, name: str, environment: dict[str, str]) -> None:
         self.name = name
         self.environment = environment
+        self._processes: list[subprocess.Popen[bytes]] = []
         run(["ip", "netns", "add", name])
         self.run(["ip", "link", "set", "lo", "up"])
 
@@ -99,7 +100,9 @@ class Host:
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         options.setdefault("env", self.environment)
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(self._inside(argv), **options)
+        process = subprocess.Popen(self._inside(argv), **options)
+        self._processes.append(process)
+        return process
 
     def delete(self) -> None:
         for pid in run(["ip", "netns", "pids", self.name], check=False).stdout.split():
@@ -107,6 +110,8 @@ class Host:
                 os.kill(int(pid), 9)
             except ProcessLookupError:
                 continue
+        for process in self._processes:
+            process.communicate()
         run(["ip", "netns", "delete", self.name], check=False)
         shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
 
@@ -130,8 +135,8 @@ class Network:
             self.server = host("server")
             self.client = host("client")
             self.stranger = host("stranger")
-            self.wire.run(["ip", "link", "add", "br", "type", "bridge"])
-            self.wire.run(["ip", "link", "set", "br", "up"])
+            self.wire.run(["ip", "link", "add", "name", "switch", "type", "bridge"])
+            self.wire.run(["ip", "link", "set", "switch", "up"])
             self._join(self.server, SERVER4, SERVER6)
             self._join(self.client, CLIENT4, CLIENT6)
             self._join(self.stranger, STRANGER4, STRANGER6)
@@ -145,7 +150,7 @@ class Network:
         port = "p" + host.name.rsplit("-", 1)[1]
         peer = ["peer", "name", "eth0", "netns", host.name]
         self.wire.run(["ip", "link", "add", port, "type", "veth", *peer])
-        self.wire.run(["ip", "link", "set", port, "master", "br", "up"])
+        self.wire.run(["ip", "link", "set", port, "master", "switch", "up"])
         host.run(["ip", "address", "add", f"{v4}/24", "dev", "eth0"])
         host.run(["ip", "address", "add", f"{v6}/64", "dev", "eth0", "nodad"])
         host.run(["ip", "link", "set", "eth0", "up"])

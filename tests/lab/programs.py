@@ -103,7 +103,7 @@ class Spasshd:
         log = os.path.join(self.directory, "spasshd.log")
         argv = ["spasshd", "run", "--config", self.config]
         with open(log, "ab") as file:
-            file.truncate()
+            file.truncate(0)
         self.daemon = Daemon(self.host, argv, log)
         self.daemon.wait_log("spasshd: ready")
         return self.daemon

@@ -24,6 +24,9 @@ from . import message
 from .message import Answer, GrantMessage, ListUsers, MessageError
 from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
 
+_SWEEP_SECONDS = 60
+"""Longest time between two sweeps while there is something to expire."""
+
 
 class Limits:
     """The most that the listener can make the granter do."""
@@ -103,7 +106,8 @@ class Granter:
             return 1000
         if following is None:
             return None
-        left = following - wall_clock()
+        # The clock may be set meanwhile, so look again from time to time.
+        left = min(following - wall_clock(), _SWEEP_SECONDS)
         return max(0, int(left * 1000)) + 1
 
     def _handle(self, wanted: GrantMessage | ListUsers) -> None:
@@ -151,13 +155,15 @@ class Granter:
 
     def _hand_over(self, name: str, number: int) -> None:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        answer = message.encode_answer(Answer(message.USER_FILE, number, name))
         try:
             fd = os.open(name, flags, dir_fd=self._users)
         except OSError as error:
             events.error(f"{name}: {error.strerror}")
+            # Without a descriptor: the file is there, so its user stays as before.
+            self._socket.send(answer)
             return
         try:
-            answer = message.encode_answer(Answer(message.USER_FILE, number, name))
             socket.send_fds(self._socket, [answer], [fd])
         finally:
             os.close(fd)

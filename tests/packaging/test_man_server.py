@@ -1,0 +1,260 @@
+"""spasshd(8) and the program say the same: verbs, options, exit codes, messages."""
+
+import argparse
+import ast
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spassh.protocol.errors import Replayed, Stale
+from spassh_server import cli
+
+CHECKOUT = Path(__file__).parents[2]
+PACKAGE = CHECKOUT / "server" / "spassh_server"
+PAGE = CHECKOUT / "man" / "spasshd.8"
+PAGES = [PAGE, CHECKOUT / "man" / "spasshd.toml.5"]
+OUR_PAGES = {
+    ("spassh", "1"),
+    ("spassh.toml", "5"),
+    ("spassh-protocol", "7"),
+    ("spasshd", "8"),
+    ("spasshd.toml", "5"),
+}
+
+SOURCE = PAGE.read_text(encoding="ascii").replace("\\\n", "")
+
+Options = dict[str, str]
+"""Each option with what it takes, as the page spells it; nothing for a flag."""
+
+
+def section(name: str, text: str = SOURCE) -> str:
+    """Return what stands under the heading `.Sh name`."""
+    return text.partition(f"\n.Sh {name}\n")[2].partition("\n.Sh ")[0]
+
+
+# The program
+
+
+def parsers(
+    parser: argparse.ArgumentParser, verb: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield the parser of each verb that does something, and the top one as ''."""
+    if not verb or parser.get_default("module"):
+        yield verb, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield from parsers(child, f"{verb} {name}".strip())
+
+
+def offered(parser: argparse.ArgumentParser) -> Options:
+    options = {}
+    for action in parser._actions:
+        if action.choices and not action.metavar:
+            value = " | ".join(map(str, action.choices))
+        else:
+            value = str(action.metavar) if action.nargs != 0 else ""
+        for name in action.option_strings:
+            assert name in parser.format_help()
+            options[name] = value
+    return options
+
+
+def arguments(parser: argparse.ArgumentParser) -> list[str]:
+    return [
+        str(action.metavar)
+        for action in parser._actions
+        if not action.option_strings
+        and not isinstance(action, argparse._SubParsersAction)
+    ]
+
+
+OFFERED = dict(parsers(cli._parser()))
+
+# The page
+
+
+def listed(text: str) -> Options:
+    """Return the options that are items of a list in `text`."""
+    options: Options = {}
+    for line in re.findall(r"^\.It (Fl .*)", text, re.MULTILINE):
+        names, _, value = line.partition(" Ar ")
+        options |= {f"-{name}": value for name in re.findall(r"Fl (\S+)", names)}
+    return options
+
+
+def documented() -> dict[str, Options]:
+    """Return the options of each verb in VERBS; those without a verb as ''."""
+    introduction, *verbs = section("VERBS").split("\n.Ss ")
+    without_verb, common = (listed(one) for one in introduction.split("\n.El")[:2])
+    found = {"": without_verb}
+    for verb in verbs:
+        name, _, text = verb.partition("\n")
+        found[name] = common | listed(text)
+    return found
+
+
+def synopses() -> dict[str, tuple[Options, list[str]]]:
+    """Return options and arguments of each verb in SYNOPSIS."""
+    found = {}
+    for block in ("\n" + section("SYNOPSIS")).split("\n.Nm\n")[1:]:
+        verb = re.match(r"\.Cm (.*)", block)
+        names = re.findall(r"^\.Op (Fl .*)", block, re.MULTILINE)
+        positional = re.findall(r"^\.Ar (.*)", block, re.MULTILINE)
+        text = "\n".join(f".It {name}" for name in names)
+        found[verb[1] if verb else ""] = (listed(text), positional)
+    return found
+
+
+def test_every_verb_and_option_is_described_and_back() -> None:
+    assert documented() == {verb: offered(one) for verb, one in OFFERED.items()}
+
+
+def test_the_synopsis_has_every_verb_option_and_argument_and_back() -> None:
+    expected = {}
+    for verb, parser in OFFERED.items():
+        options = offered(parser)
+        # As a rule, a synopsis leaves the way to help out.
+        del options["--help"]
+        if verb:
+            del options["-h"]
+        expected[verb] = (options, arguments(parser))
+    assert synopses() == expected
+
+
+def test_every_exit_status_is_described_and_back() -> None:
+    statuses = {value for key, value in vars(cli).items() if key.startswith("EXIT_")}
+    items = re.findall(r"^\.It (\d+)$", section("EXIT STATUS"), re.MULTILINE)
+    assert {int(one) for one in items} == statuses
+    assert {int(one) for one in re.findall(r"\d", cli._EPILOG.split(".")[0])} == (
+        statuses
+    )
+
+
+# What the program says
+
+
+def calls(*paths: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Yield each call in the files with the last part of the called name."""
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = node.func
+                if isinstance(called, ast.Attribute):
+                    yield called.attr, node
+                elif isinstance(called, ast.Name):
+                    yield called.id, node
+
+
+def constant(node: ast.expr) -> str:
+    """Return the text that `node` is, or nothing if it is worked out."""
+    constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return ast.literal_eval(node) if constant else ""
+
+
+def events() -> set[tuple[str, ...]]:
+    """Return each event that the code can say, with its fields in order."""
+    judged = {Stale.outcome, Replayed.outcome}
+    fields_of_judged: tuple[str, ...] = ()
+    found = set()
+    for called, call in calls(*PACKAGE.rglob("*.py")):
+        fields = tuple(str(keyword.arg) for keyword in call.keywords)
+        if called == "_count_and_say":
+            judged |= {constant(call.args[0])} - {""}
+        elif called == "say" and constant(call.args[0]):
+            found.add((constant(call.args[0]), *fields))
+        elif called == "say" and "user" in fields:
+            fields_of_judged = fields
+    return found | {(name, *fields_of_judged) for name in judged}
+
+
+def test_every_event_and_its_fields_are_described_and_back() -> None:
+    text = section("DIAGNOSTICS").partition("\n.Ss Events\n")[2].partition("\n.Ss ")[0]
+    items = re.findall(r"^\.It Li (\w+)(.*)", text, re.MULTILINE)
+    assert events() == {(name, *re.findall(r"(\w+)= Ns", rest)) for name, rest in items}
+
+
+# Which argument of these calls is the message.
+MESSAGE = {
+    **dict.fromkeys(("DaemonError", "CaptureError", "SandboxError", "MessageError"), 0),
+    **dict.fromkeys(("FirewallError", "TextFormError", "Stale", "Replayed"), 0),
+    "ConfigError": 3,
+}
+
+
+def fixed_words() -> set[str]:
+    """Return what stands between the variable parts of each error message."""
+    protocol = CHECKOUT / "spassh" / "protocol"
+    shared = [protocol / "keys.py", protocol / "names.py"]
+    found = set()
+    for called, call in calls(*PACKAGE.rglob("*.py"), *shared):
+        at = MESSAGE.get(called)
+        if called == "error":
+            # events.error has the message first, Table.error has the key before it.
+            of_table = ast.unparse(call.func) != "events.error"
+            at = 1 if of_table else 0
+        if at is None or len(call.args) <= at:
+            continue
+        message = call.args[at]
+        parts = message.values if isinstance(message, ast.JoinedStr) else [message]
+        for part in parts:
+            found |= {one.strip(" :'") for one in constant(part).split(": ")}
+    return {words for words in found if re.search("[a-z]{2}", words)}
+
+
+def refusals() -> set[str]:
+    """Return the reasons of `policy`, without their variable parts."""
+    tree = ast.parse((PACKAGE / "policy.py").read_text(encoding="utf-8"))
+    (function,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "_broken_rule"
+    )
+    texts = {
+        constant(node) for node in ast.walk(function) if isinstance(node, ast.Constant)
+    }
+    return {text.strip() for text in texts} - {"", ast.get_docstring(function)}
+
+
+def mandoc(*words: str) -> str:
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not installed: scripts/test installs it")
+    result = subprocess.run(
+        ["mandoc", *words], check=False, capture_output=True, text=True
+    )
+    return result.stdout
+
+
+def test_every_message_is_in_the_page() -> None:
+    page = mandoc("-T", "ascii", "-O", "width=200", str(PAGE))
+    text = " ".join(re.sub(".\b", "", page).split())
+    words = fixed_words() | refusals()
+    assert {"unknown key", "spasshd run needs root"} <= words
+    assert sorted(one for one in words if one not in text) == []
+
+
+# The form
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_mandoc_finds_no_fault(page: Path) -> None:
+    # Whether the pages of other packages, and ours, are installed here is no fault of
+    # the page; ours are looked at in the next test.
+    complaints = [
+        line
+        for line in mandoc("-T", "lint", str(page)).splitlines()
+        if "referenced manual not found" not in line
+    ]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_references_to_our_pages_name_their_section(page: Path) -> None:
+    text = page.read_text(encoding="ascii")
+    references = set(re.findall(r"^\.Xr (spassh\S*) (\d)", text, re.MULTILINE))
+    assert references
+    assert references <= OUR_PAGES

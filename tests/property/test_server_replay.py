@@ -1,0 +1,102 @@
+"""No datagram is accepted twice, in whatever order and whatever the clocks do."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spassh.protocol.errors import PacketError
+from spassh.protocol.limits import WINDOW_MS
+from spassh_server import store
+from spassh_server.replay import Entry, ReplayMemory
+from spassh_server.store import ReplayStore
+
+NOW = 1_767_225_600_000
+BOOT = b"b" * 36
+SOURCE = b"\xc0\0\2\7"
+
+# Few datagrams and few times, so that they meet; the hash covers the time, so a
+# datagram has just one.
+OFFSETS = (0, 1, -1, 5_000, -5_000, WINDOW_MS, -WINDOW_MS, 90_000, 150_000, 3_600_000)
+DATAGRAMS = [
+    Entry(number.to_bytes(16, "big"), NOW + OFFSETS[number % len(OFFSETS)])
+    for number in range(20)
+]
+
+arrivals = st.tuples(st.just("packet"), st.sampled_from(DATAGRAMS))
+clocks = st.tuples(
+    st.just("clock"),
+    st.sampled_from([NOW + offset for offset in OFFSETS])
+    | st.integers(NOW - 200_000, NOW + 200_000),
+)
+restarts = st.tuples(st.just("restart"), st.none())
+reboots = st.tuples(st.just("reboot"), st.none())
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.integers(0, 4),
+    st.integers(NOW - 70_000, NOW + 70_000),
+    st.lists(arrivals | clocks | restarts, max_size=60),
+)
+def test_a_memory_accepts_no_datagram_twice(
+    capacity: int, floor: int, steps: list[tuple[str, Entry | int | None]]
+) -> None:
+    memory, now = ReplayMemory(capacity, floor), NOW
+    accepted: Counter[bytes] = Counter()
+    for step, value in steps:
+        if step == "restart":
+            memory = ReplayMemory(capacity, memory.floor, memory.entries())
+        elif isinstance(value, Entry):
+            try:
+                memory.admit(value, SOURCE, now)
+            except PacketError:
+                continue
+            accepted[value.identity] += 1
+        elif value is not None:
+            now = value
+    assert max(accepted.values(), default=0) <= 1
+
+
+@contextmanager
+def directory() -> Iterator[int]:
+    with tempfile.TemporaryDirectory() as path:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 4), st.lists(arrivals | clocks | restarts | reboots, max_size=40))
+def test_a_store_accepts_no_datagram_twice_across_restarts(
+    capacity: int, steps: list[tuple[str, Entry | int | None]]
+) -> None:
+    now, boot = NOW - 300_000, 0
+    accepted: Counter[bytes] = Counter()
+    with pytest.MonkeyPatch.context() as patch, directory() as fd:
+        patch.setattr(store, "REPLAY_CAPACITY", capacity)
+        current = ReplayStore(fd, now, BOOT)
+        for step, value in steps:
+            if step in {"restart", "reboot"}:
+                # No goodbye: the program was killed.
+                current._close()
+                boot += step == "reboot"
+                current = ReplayStore(fd, now, boot.to_bytes(36, "big"))
+                assert not current.lost
+            elif isinstance(value, Entry):
+                try:
+                    current.admit(value, SOURCE, now)
+                except PacketError:
+                    continue
+                accepted[value.identity] += 1
+            elif value is not None:
+                now = value
+        current._close()
+    assert max(accepted.values(), default=0) <= 1

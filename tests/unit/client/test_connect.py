@@ -1,0 +1,244 @@
+"""Connecting for real, over the loopback, to ports that open when a test says so."""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+from unit.client.parties import Gate, Shut
+
+from spassh.connect import Target, plainly, through
+from spassh.errors import RefusedError, ShutError, SpasshError, UnreachableError
+from spassh.resolve import Address, SocketAddress
+from spassh.ui import silent
+
+SOURCES: dict[int, SocketAddress] = {
+    socket.AF_INET: ("127.0.0.1", 0),
+    socket.AF_INET6: ("::1", 0, 0, 0),
+}
+
+Knock = Callable[[Address], SocketAddress]
+
+
+class Knocks:
+    """Knocks that are counted, and that do something when they are enough."""
+
+    def __init__(self, enough: int = 0, then: Callable[[], None] | None = None) -> None:
+        self.at: list[Address] = []
+        self._enough = enough
+        self._then = then
+
+    def __call__(self, address: Address) -> SocketAddress:
+        self.at.append(address)
+        if len(self.at) == self._enough and self._then:
+            self._then()
+        return SOURCES[address.family]
+
+
+def target(*addresses: Address, port: int = 2222) -> Target:
+    return Target("server.example", port, list(addresses))
+
+
+def connect(
+    to: Target, knock: Knock, timeout: float = 20, story: list[str] | None = None
+) -> socket.socket:
+    tell = silent if story is None else story.append
+    return through(to, knock, time.monotonic, timeout, tell)
+
+
+def no_way(code: int) -> Knock:
+    def knock(_: Address) -> SocketAddress:
+        raise OSError(code, os.strerror(code))
+
+    return knock
+
+
+def talk(ours: socket.socket, theirs: socket.socket) -> bool:
+    """Tell whether these two are the ends of one connection."""
+    ours.sendall(b"SSH-2.0-client\n")
+    theirs.sendall(b"SSH-2.0-server\n")
+    return (ours.recv(99), theirs.recv(99)) == (
+        b"SSH-2.0-server\n",
+        b"SSH-2.0-client\n",
+    )
+
+
+@pytest.mark.parametrize("knocks", [1, 2, 3])
+def test_a_port_that_refuses_until_it_opens_is_reached(gate: Gate, knocks: int) -> None:
+    knock = Knocks(knocks, gate.open)
+    with connect(target(gate.address), knock) as ours, gate.accept() as theirs:
+        assert talk(ours, theirs)
+    assert knock.at == [gate.address] * knocks
+
+
+@pytest.mark.parametrize("knocks", [1, 2, 3])
+def test_a_port_that_is_silent_until_it_opens_is_reached(
+    shut: Shut, knocks: int
+) -> None:
+    knock = Knocks(knocks, shut.open)
+    with connect(target(shut.address), knock) as ours, shut.tcp.accept()[0] as theirs:
+        assert talk(ours, theirs)
+
+
+def test_only_one_connection_is_ever_made(shut: Shut) -> None:
+    story: list[str] = []
+    with connect(target(shut.address), Knocks(2, shut.open), 20, story) as ours:
+        with shut.tcp.accept()[0] as theirs:
+            assert talk(ours, theirs)
+        shut.tcp.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            shut.tcp.accept()
+    # There were others under way, which are closed before they are answered.
+    assert len([line for line in story if line.startswith("dialled")]) > 1
+
+
+def test_the_connection_comes_from_the_address_that_knocked() -> None:
+    def knock(_: Address) -> SocketAddress:
+        return ("127.0.0.77", 4711)
+
+    with Gate() as gate:
+        gate.open()
+        with connect(target(gate.address), knock) as ours, gate.accept():
+            assert ours.getsockname()[0] == "127.0.0.77"
+            assert ours.getsockname()[1] != 4711
+
+
+def test_the_socket_is_as_ssh_expects_it(gate: Gate) -> None:
+    gate.open()
+    for ours in (
+        connect(target(gate.address), Knocks()),
+        plainly(target(gate.address), silent),
+    ):
+        with ours, gate.accept():
+            assert os.get_blocking(ours.fileno())
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert ours.type == socket.SOCK_STREAM
+
+
+def test_the_story_is_told_in_order(gate: Gate) -> None:
+    story: list[str] = []
+    with connect(target(gate.address), Knocks(2, gate.open), 20, story):
+        name, source = gate.address, SOURCES[gate.address.family][0]
+    knocked = f"knocked at {name} from {source}"
+    assert story.count(knocked) == 2
+    assert story[0] == knocked
+    assert f"{name}: connection refused: perhaps its firewall, not yet open" in story
+    assert story[-3:] == [
+        knocked,
+        f"dialled {name} port {gate.port}",
+        f"connected to {name}",
+    ]
+
+
+def test_a_refusal_is_final_in_the_end(gate: Gate) -> None:
+    with pytest.raises(RefusedError) as caught:
+        connect(target(gate.address), Knocks())
+    assert str(caught.value) == "server.example refuses connections to port 2222"
+    assert "sshd runs" in caught.value.hint
+
+
+def test_a_port_that_stays_shut_is_given_up(shut: Shut) -> None:
+    knock = Knocks()
+    with pytest.raises(ShutError) as caught:
+        connect(target(shut.address), knock, 0.6)
+    assert str(caught.value) == (
+        "port 2222 of server.example stays shut: no answer within 0.6 s"
+    )
+    assert "clock is right" in caught.value.hint
+    assert knock.at == [shut.address] * 3
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.EAFNOSUPPORT]
+)
+def test_no_way_to_any_address_is_told_at_once(gate: Gate, code: int) -> None:
+    to = target(gate.address, gate.address)
+    with pytest.raises(UnreachableError) as caught:
+        connect(to, no_way(code))
+    reason = os.strerror(code)
+    expected = f"cannot reach server.example: {reason[0].lower()}{reason[1:]}"
+    assert str(caught.value) == expected
+    assert "network is up" in caught.value.hint
+
+
+def test_an_address_without_a_way_gives_the_next_its_turn(gate: Gate) -> None:
+    gate.open()
+    nowhere = Address(socket.AF_INET, ("192.0.2.1", 22))
+
+    def knock(address: Address) -> SocketAddress:
+        if address == nowhere:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        return SOURCES[address.family]
+
+    with connect(target(nowhere, gate.address), knock) as ours, gate.accept() as theirs:
+        assert talk(ours, theirs)
+
+
+def test_a_silent_address_does_not_hold_up_the_next(gate: Gate, shut: Shut) -> None:
+    gate.open()
+    knock = Knocks()
+    to = target(shut.address, gate.address)
+    with connect(to, knock) as ours, gate.accept() as theirs:
+        assert talk(ours, theirs)
+    assert knock.at.index(gate.address) > 0
+
+
+def test_a_refused_address_beside_a_silent_one_counts_as_silent(
+    gate: Gate, shut: Shut
+) -> None:
+    with pytest.raises(ShutError):
+        connect(target(gate.address, shut.address), Knocks(), 1.4)
+
+
+def test_a_source_that_is_gone_is_taken_again_from_the_next_knock() -> None:
+    sources = iter([("192.0.2.77", 0), ("127.0.0.1", 0)])
+    with Gate() as gate:
+        gate.open()
+        with connect(target(gate.address), lambda _: next(sources)) as ours:
+            assert ours.getpeername()[1] == gate.port
+
+
+def test_no_socket_is_left_open(gate: Gate, shut: Shut) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(SpasshError):
+        connect(target(shut.address), Knocks(), 0.3)
+    with pytest.raises(SpasshError):
+        connect(target(gate.address), no_way(errno.ENETUNREACH))
+    connect(target(shut.address), Knocks(2, shut.open)).close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_without_a_profile_the_first_address_that_answers_is_taken(gate: Gate) -> None:
+    story: list[str] = []
+    with Gate() as refusing:
+        gate.open()
+        to = target(refusing.address, gate.address)
+        with plainly(to, story.append) as ours, gate.accept() as theirs:
+            assert talk(ours, theirs)
+    assert story[0] == "127.0.0.1: connection refused"
+    assert story[1].startswith(f"connected to {gate.address} without a knock")
+
+
+def test_without_a_profile_a_refusal_is_final(gate: Gate) -> None:
+    with pytest.raises(RefusedError) as caught:
+        plainly(target(gate.address), silent)
+    assert str(caught.value) == "server.example refuses connections to port 2222"
+
+
+def test_without_a_profile_silence_ends_and_the_hint_says_what_to_do(
+    shut: Shut,
+) -> None:
+    with pytest.raises(ShutError) as caught:
+        plainly(target(shut.address), silent, 0.05)
+    assert str(caught.value) == (
+        "port 2222 of server.example stays shut: no answer within 0.05 s"
+    )
+    expected = "if spassh guards it, 'spassh import --host server.example' opens it"
+    assert caught.value.hint == expected
+
+
+def test_without_a_profile_no_way_is_told() -> None:
+    with pytest.raises(UnreachableError, match="^cannot reach server.example: "):
+        plainly(target(Address(socket.AF_INET6, ("fe80::1", 22, 0, 0))), silent)

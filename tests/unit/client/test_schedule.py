@@ -1,0 +1,212 @@
+"""The schedule with a clock that is moved by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spassh.schedule import (
+    FIRST_DIALS,
+    KNOCK_INTERVAL,
+    KNOCKS,
+    LATER_DIALS,
+    NEXT_ADDRESS,
+    PATIENCE,
+    Action,
+    Schedule,
+    Step,
+)
+
+KNOCK, DIAL = Action.KNOCK, Action.DIAL
+
+BEGAN = 1000.0
+"""Clocks do not begin at zero."""
+
+
+def play(schedule: Schedule, until: float) -> list[tuple[int, str, int]]:
+    """Do all that is due up to a time: (milliseconds, what, which address)."""
+    done = []
+    now = BEGAN
+    while not schedule.over(now) and now <= BEGAN + until:
+        step = schedule.step(now)
+        if step:
+            milliseconds = round(1000 * (now - BEGAN))
+            done.append((milliseconds, step.action.value, step.address))
+        else:
+            # A timer is never early, and a little late at times.
+            now += schedule.wait(now) + 1e-9
+    return done
+
+
+def test_one_address_is_knocked_at_and_dialled_ever_more_slowly() -> None:
+    expected = [
+        (0, "knock", 0),
+        (4, "dial", 0),
+        (20, "dial", 0),
+        (60, "dial", 0),
+        (180, "knock", 0),
+        (184, "dial", 0),
+        (500, "knock", 0),
+        (504, "dial", 0),
+        (1000, "knock", 0),
+        (1004, "dial", 0),
+        (2000, "knock", 0),
+        (2004, "dial", 0),
+        (4000, "knock", 0),
+        (4004, "dial", 0),
+        (7000, "knock", 0),
+        (7004, "dial", 0),
+    ]
+    assert play(Schedule(1, BEGAN, 10), 60) == expected
+
+
+def test_a_long_timeout_goes_on_knocking() -> None:
+    done = play(Schedule(1, BEGAN, 30), 60)
+    assert [(at, what) for at, what, _ in done if at > 7500] == [
+        (12000, "knock"),
+        (12004, "dial"),
+        (17000, "knock"),
+        (17004, "dial"),
+        (22000, "knock"),
+        (22004, "dial"),
+        (27000, "knock"),
+        (27004, "dial"),
+    ]
+
+
+def test_every_dial_has_a_knock_before_it() -> None:
+    assert min(*FIRST_DIALS, *LATER_DIALS) > 0
+    assert max(FIRST_DIALS) < KNOCKS[1]
+    assert list(KNOCKS) == sorted(KNOCKS)
+    assert KNOCK_INTERVAL > max(LATER_DIALS)
+
+
+def test_nothing_is_left_to_hope_for_at_the_deadline() -> None:
+    schedule = Schedule(1, BEGAN, 10)
+    assert not schedule.over(BEGAN + 9.999)
+    assert schedule.over(BEGAN + 10)
+
+
+def test_the_wait_ends_with_the_deadline_and_is_never_negative() -> None:
+    schedule = Schedule(1, BEGAN, 0.1)
+    play(schedule, 0.09)
+    assert 0 < schedule.wait(BEGAN + 0.09) <= 0.0101
+    assert schedule.wait(BEGAN + 5) == 0
+
+
+def test_the_second_address_starts_after_a_while_with_a_plan_of_its_own() -> None:
+    done = play(Schedule(2, BEGAN, 10), 0.501)
+    begins = round(1000 * NEXT_ADDRESS)
+    assert [step for step in done if step[2] == 1] == [
+        (begins, "knock", 1),
+        (begins + 4, "dial", 1),
+        (begins + 20, "dial", 1),
+        (begins + 60, "dial", 1),
+        (begins + 180, "knock", 1),
+        (begins + 184, "dial", 1),
+    ]
+    assert (500, "knock", 0) in done
+
+
+def test_the_next_address_starts_at_once_when_one_is_hopeless() -> None:
+    schedule = Schedule(3, BEGAN, 10)
+    assert schedule.step(BEGAN) == Step(KNOCK, 0)
+    schedule.hopeless(0, BEGAN)
+    assert schedule.wait(BEGAN) == 0
+    assert schedule.step(BEGAN) == Step(KNOCK, 1)
+    assert schedule.step(BEGAN) is None
+    assert schedule.wait(BEGAN) == pytest.approx(FIRST_DIALS[0])
+
+
+def test_the_end_of_an_earlier_address_does_not_hurry_the_next_one() -> None:
+    schedule = Schedule(3, BEGAN, 10)
+    done = play(schedule, NEXT_ADDRESS + 0.001)
+    assert done[-1] == (round(1000 * NEXT_ADDRESS), "knock", 1)
+    later = BEGAN + NEXT_ADDRESS + 0.001
+    schedule.hopeless(0, later)
+    assert schedule.step(later) is None
+    assert schedule.wait(later) > 0
+
+
+def test_it_is_over_when_every_address_is_hopeless_and_not_before() -> None:
+    schedule = Schedule(2, BEGAN, 10)
+    schedule.step(BEGAN)
+    schedule.hopeless(0, BEGAN)
+    assert not schedule.over(BEGAN)
+    schedule.step(BEGAN)
+    schedule.hopeless(1, BEGAN)
+    assert schedule.over(BEGAN)
+
+
+def test_a_refusal_of_an_early_dial_changes_nothing() -> None:
+    refused, untouched = Schedule(1, BEGAN, 10), Schedule(1, BEGAN, 10)
+    for schedule in (refused, untouched):
+        assert schedule.step(BEGAN) == Step(KNOCK, 0)
+        assert schedule.step(BEGAN + 0.005) == Step(DIAL, 0)
+    assert not refused.refused(0, BEGAN + 0.005, BEGAN + 3)
+    assert play(refused, 60) == play(untouched, 60)
+
+
+def test_a_refusal_is_final_by_when_its_dial_was_made_not_by_when_it_came() -> None:
+    schedule = Schedule(1, BEGAN, 10)
+    play(schedule, 1.01)
+    assert not schedule.refused(0, BEGAN + PATIENCE - 0.001, BEGAN + 9)
+    assert not schedule.over(BEGAN + 9)
+    assert schedule.refused(0, BEGAN + PATIENCE, BEGAN + 1.1)
+    assert schedule.over(BEGAN + 1.1)
+
+
+def test_patience_is_counted_from_the_beginning_of_that_address() -> None:
+    schedule = Schedule(2, BEGAN, 10)
+    play(schedule, 1.1)
+    assert not schedule.refused(1, BEGAN + 1.1, BEGAN + 1.2)
+    assert schedule.refused(1, BEGAN + NEXT_ADDRESS + PATIENCE + 0.1, BEGAN + 1.5)
+
+
+def test_steps_that_were_slept_through_are_not_made_up_for() -> None:
+    schedule = Schedule(1, BEGAN, 60)
+    assert schedule.step(BEGAN) == Step(KNOCK, 0)
+    woken = BEGAN + 5
+    assert schedule.step(woken) == Step(KNOCK, 0)
+    assert schedule.step(woken) is None
+    assert schedule.step(woken + LATER_DIALS[0]) == Step(DIAL, 0)
+    assert schedule.step(woken + LATER_DIALS[0]) is None
+    assert schedule.wait(woken) == pytest.approx(KNOCKS[-1] - 5)
+
+
+def test_dials_that_were_slept_through_become_one() -> None:
+    schedule = Schedule(1, BEGAN, 60)
+    schedule.step(BEGAN)
+    assert schedule.step(BEGAN + 0.1) == Step(DIAL, 0)
+    assert schedule.step(BEGAN + 0.1) is None
+
+
+def test_the_dial_is_timed_from_the_moment_the_knock_was_sent() -> None:
+    schedule = Schedule(1, BEGAN, 10)
+    schedule.step(BEGAN)
+    schedule.knocked(0, BEGAN + 0.002)
+    assert schedule.step(BEGAN + 0.005) is None
+    assert schedule.step(BEGAN + 0.006) == Step(DIAL, 0)
+
+
+@given(st.integers(1, 5), st.lists(st.floats(0, 3), max_size=60), st.data())
+def test_whatever_happens_it_knocks_before_it_dials_and_it_ends(
+    addresses: int, delays: list[float], data: st.DataObject
+) -> None:
+    schedule = Schedule(addresses, BEGAN, 10)
+    now = BEGAN
+    knocked: dict[int, float] = {}
+    for delay in delays:
+        step = schedule.step(now)
+        if step is None:
+            now += delay
+            continue
+        if step.action is KNOCK:
+            knocked[step.address] = now
+        else:
+            assert now >= knocked[step.address] + min(FIRST_DIALS)
+            if data.draw(st.booleans()):
+                schedule.refused(step.address, now, now)
+        if data.draw(st.integers(0, 9)) == 0:
+            schedule.hopeless(step.address, now)
+        assert schedule.wait(now) >= 0
+    assert schedule.over(max(now, BEGAN + 10))

@@ -1,0 +1,75 @@
+import pytest
+
+from spassh.protocol.errors import TextFormError
+from spassh.protocol.keys import (
+    PSK,
+    PUBLIC,
+    SECRET,
+    armour,
+    decode_key,
+    encode_key,
+    unarmour,
+)
+
+KEY = bytes(range(32))
+TEXT = "spassh-secret-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh"
+
+
+def test_a_key_is_its_kind_and_one_word() -> None:
+    text = encode_key(SECRET, KEY)
+    assert text.startswith(TEXT)
+    assert len(text) == len("spassh-secret-") + 48
+    assert decode_key(SECRET, text) == KEY
+
+
+def test_the_three_kinds_have_three_prefixes() -> None:
+    assert (PUBLIC, SECRET, PSK) == ("spassh-public-", "spassh-secret-", "spassh-psk-")
+
+
+@pytest.mark.parametrize("kind", [PUBLIC, PSK])
+def test_a_secret_key_pasted_as_another_kind_is_refused(kind: str) -> None:
+    with pytest.raises(TextFormError, match=f"begins with '{kind}'"):
+        decode_key(kind, encode_key(SECRET, KEY))
+    renamed = kind + encode_key(SECRET, KEY).removeprefix(SECRET)
+    with pytest.raises(TextFormError, match="checksum"):
+        decode_key(kind, renamed)
+
+
+def test_a_key_that_is_too_short_or_too_long_is_refused() -> None:
+    for key in (KEY[:-1], KEY + b"\0", b""):
+        with pytest.raises(TextFormError, match="checksum"):
+            decode_key(SECRET, encode_key(SECRET, key))
+
+
+def test_a_damaged_key_is_told_from_a_misspelled_one() -> None:
+    text = encode_key(SECRET, KEY)
+    with pytest.raises(TextFormError, match=r"^damaged key: its checksum"):
+        decode_key(SECRET, text[:-1] + ("A" if text[-1] != "A" else "B"))
+    with pytest.raises(TextFormError, match=r"^not base64url$"):
+        decode_key(SECRET, text + "é")
+    with pytest.raises(TextFormError, match=r"^not canonical base64url$"):
+        decode_key(SECRET, text + "\n")
+
+
+def test_blanks_around_a_key_are_the_business_of_who_reads_the_file() -> None:
+    text = encode_key(SECRET, KEY)
+    for blank in (" " + text, text + " ", text + "\n", text + "\0"):
+        with pytest.raises(TextFormError):
+            decode_key(SECRET, blank)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(b"", ""), (b"\0", "AA"), (b"\xfb\xff", "-_8"), (b"abc", "YWJj")],
+)
+def test_base64url_has_no_padding_and_its_own_two_letters(
+    data: bytes, text: str
+) -> None:
+    assert armour(data) == text
+    assert unarmour(text) == data
+
+
+@pytest.mark.parametrize("text", ["AA==", "AA=", "AB", "+/8", "A", "A A", "AA\n", "é"])
+def test_another_spelling_of_the_same_bytes_is_refused(text: str) -> None:
+    with pytest.raises(TextFormError):
+        unarmour(text)

@@ -1,0 +1,63 @@
+import pytest
+
+from spassh.protocol.errors import TextFormError
+from spassh.protocol.names import check_host, check_user
+
+
+@pytest.mark.parametrize("name", ["a", "Z", "_x", "0", "a.b-c_d", "x" * 32])
+def test_a_user_name_comes_back(name: str) -> None:
+    assert check_user(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x" * 33,
+        ".",
+        "..",
+        ".a",
+        "-a",
+        "a/b",
+        "a b",
+        "a\0",
+        "a\n",
+        "é",
+        "a:b",
+        "\u0660",
+    ],
+)
+def test_what_could_not_name_a_file_is_no_user_name(name: str) -> None:
+    with pytest.raises(TextFormError, match=r"^not a user name: "):
+        check_user(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "host.example", "192.0.2.1", "2001:db8::1", "::1", "fe80::1%eth0", "x" * 253],
+)
+def test_a_host_comes_back(name: str) -> None:
+    assert check_host(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "x" * 254, ".a", "-oProxyCommand=x", "a b", "a;b", "a/b", "[::1]", "é", "a\n"],
+)
+def test_what_a_program_could_take_for_something_else_is_no_host(name: str) -> None:
+    with pytest.raises(TextFormError, match=r"^not a host name or address: "):
+        check_host(name)
+
+
+def test_a_message_quotes_no_more_than_the_beginning_of_a_name() -> None:
+    for check in (check_user, check_host):
+        with pytest.raises(TextFormError) as caught:
+            check("/" * 100_000)
+        assert len(str(caught.value)) < 200
+
+
+def test_a_message_shows_no_control_character() -> None:
+    for check in (check_user, check_host):
+        with pytest.raises(TextFormError) as caught:
+            check("\x1b[2J\r")
+        assert str(caught.value).isprintable()

@@ -1,0 +1,134 @@
+"""Frames built by hand, so that a test can break any one field of them."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from struct import pack
+from typing import NamedTuple
+
+from spassh_server import datagram
+
+PORT = 62201
+SOURCE4 = "192.0.2.7"
+SOURCE6 = "2001:db8::7"
+_SERVER4 = ip_address("192.0.2.1").packed
+_SERVER6 = ip_address("2001:db8::1").packed
+_MACS = bytes.fromhex("020000000001020000000002")
+
+IPV4 = 0x0800
+IPV6 = 0x86DD
+ARP = 0x0806
+VLAN = 0x8100
+QINQ = 0x88A8
+
+
+def udp(payload: bytes, port: int = PORT, length: int | None = None) -> bytes:
+    """Put a UDP header before `payload`; `length` may lie."""
+    size = 8 + len(payload) if length is None else length
+    return pack("!HHHH", 40_000, port, size, 0) + payload
+
+
+def ipv4(
+    segment: bytes,
+    *,
+    source: str = SOURCE4,
+    options: bytes = b"",
+    protocol: int = 17,
+    fragment: int = 0,
+    words: int | None = None,
+    total: int | None = None,
+    version: int = 4,
+) -> bytes:
+    """Put an IPv4 header before `segment`; any field may lie."""
+    header = 20 + len(options)
+    return (
+        pack(
+            "!BBHHHBBH4s4s",
+            version << 4 | (header // 4 if words is None else words),
+            0,
+            header + len(segment) if total is None else total,
+            0x1234,
+            fragment,
+            64,
+            protocol,
+            0,
+            ip_address(source).packed,
+            _SERVER4,
+        )
+        + options
+        + segment
+    )
+
+
+def ipv6(
+    segment: bytes,
+    *,
+    source: str = SOURCE6,
+    next_header: int = 17,
+    length: int | None = None,
+    version: int = 6,
+) -> bytes:
+    """Put an IPv6 header before `segment`; any field may lie."""
+    return (
+        pack(
+            "!IHBB16s16s",
+            version << 28 | 0xABCDE,
+            len(segment) if length is None else length,
+            next_header,
+            64,
+            ip_address(source).packed,
+            _SERVER6,
+        )
+        + segment
+    )
+
+
+def _ethertype(packet: bytes) -> int:
+    return IPV6 if packet[0] >> 4 == 6 else IPV4
+
+
+def ethernet(packet: bytes, *tags: int, ethertype: int | None = None) -> bytes:
+    """Put an Ethernet header with VLAN `tags` (0x8100, 0x88a8) before `packet`."""
+    inner = _ethertype(packet) if ethertype is None else ethertype
+    vlans = b"".join(pack("!HH", tag, 0x2007) for tag in tags)
+    return _MACS + vlans + pack("!H", inner) + packet
+
+
+def sll(packet: bytes, ethertype: int | None = None) -> bytes:
+    """Put the header of Linux cooked capture before `packet`."""
+    inner = _ethertype(packet) if ethertype is None else ethertype
+    return pack("!HHH8sH", 0, 1, 6, _MACS[:6] + b"\0\0", inner) + packet
+
+
+def sll2(packet: bytes, ethertype: int | None = None) -> bytes:
+    """Put the header of Linux cooked capture, version 2, before `packet`."""
+    inner = _ethertype(packet) if ethertype is None else ethertype
+    return pack("!HHiHBB8s", inner, 0, 2, 1, 0, 6, _MACS[:6] + b"\0\0") + packet
+
+
+class Link(NamedTuple):
+    """A link type and the header that it has."""
+
+    number: int
+    wrap: Callable[[bytes], bytes]
+    header: int
+    """Bytes before the IP header."""
+
+
+LINKS = {
+    "ethernet": Link(datagram.DLT_ETHERNET, ethernet, 14),
+    "vlan": Link(datagram.DLT_ETHERNET, lambda packet: ethernet(packet, VLAN), 18),
+    "two vlans": Link(
+        datagram.DLT_ETHERNET, lambda packet: ethernet(packet, QINQ, VLAN), 22
+    ),
+    "null, little endian": Link(datagram.DLT_NULL, lambda p: b"\2\0\0\0" + p, 4),
+    "null, big endian": Link(datagram.DLT_NULL, lambda p: b"\0\0\0\2" + p, 4),
+    "loop": Link(datagram.DLT_LOOP, lambda p: b"\0\0\0\2" + p, 4),
+    "cooked": Link(datagram.DLT_LINUX_SLL, sll, 16),
+    "cooked, version 2": Link(datagram.DLT_LINUX_SLL2, sll2, 20),
+    **{f"raw, number {number}": Link(number, bytes, 0) for number in datagram.DLT_RAW},
+}
+
+PACKETS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "ipv4": (ipv4, SOURCE4),
+    "ipv6": (ipv6, SOURCE6),
+}

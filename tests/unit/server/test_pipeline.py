@@ -1,0 +1,250 @@
+import os
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from unit.server import frames
+from unit.server.frames import LINKS, PORT, ethernet, ipv4, ipv6, udp
+from unit.server.parties import (
+    CLIENT_PSK,
+    HERE,
+    HERE6,
+    NOW,
+    SERVER,
+    SSH,
+    STRANGER_SECRET,
+    THERE,
+    access,
+    sealed,
+    user,
+)
+from vectors.vector_file import NAMES, load
+
+from spassh.protocol.errors import (
+    NotOurs,
+    PacketError,
+    Replayed,
+    Stale,
+    Unauthentic,
+)
+from spassh.protocol.limits import WINDOW_MS
+from spassh.protocol.request import Request
+from spassh_server.datagram import DLT_ETHERNET
+from spassh_server.envelope import Envelope
+from spassh_server.firewall import Grant
+from spassh_server.openers.native import NativeOpener
+from spassh_server.pipeline import Rejected, World, consider
+from spassh_server.policy import Approval, Refusal
+from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
+from spassh_server.store import ReplayStore
+from spassh_server.users import User, UserKey, Users
+
+Decision = Approval | Refusal | Rejected
+
+
+class Watched(ReplayMemory):
+    """A replay memory that tells how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 0)
+        self.asked: list[Entry] = []
+
+    def admit(self, entry: Entry, source: bytes, now: int) -> None:
+        self.asked.append(entry)
+        super().admit(entry, source, now)
+
+
+class Server:
+    """A server with one user, and what it remembers."""
+
+    def __init__(self, who: User | None = None) -> None:
+        self.replay = Watched()
+        self.opener = NativeOpener(SERVER, Users([who or user()]))
+        self.world = World(PORT, Envelope([self.opener]), self.replay)
+
+    def consider(
+        self, payload: bytes, now: int = NOW, source: str = frames.SOURCE4
+    ) -> Decision:
+        wrap = ipv6 if ":" in source else ipv4
+        frame = ethernet(wrap(udp(payload), source=source))
+        return consider(frame, DLT_ETHERNET, now, self.world)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def test_a_good_packet_is_granted(server: Server) -> None:
+    expected = Approval("ada", Grant(HERE, SSH), 15)
+    assert expected == server.consider(sealed())
+    assert len(server.replay) == 1
+
+
+def test_a_good_packet_over_ipv6_is_granted(server: Server) -> None:
+    expected = Approval("ada", Grant(HERE6, SSH), 15)
+    assert expected == server.consider(sealed(), source=frames.SOURCE6)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_good_packet_is_granted_from_every_link(server: Server, link: str) -> None:
+    frame = LINKS[link].wrap(ipv4(udp(sealed())))
+    decision = consider(frame, LINKS[link].number, NOW, server.world)
+    assert isinstance(decision, Approval)
+
+
+def test_the_same_packet_again_is_a_duplicate(server: Server) -> None:
+    packet = sealed()
+    server.consider(packet)
+    decision = server.consider(packet)
+    assert isinstance(decision, Rejected)
+    assert decision.user == "ada"
+    assert decision.source == HERE
+    assert isinstance(decision.error, Replayed)
+    assert decision.error.same_source
+
+
+def test_the_same_packet_from_elsewhere_is_a_replay(server: Server) -> None:
+    packet = sealed()
+    server.consider(packet)
+    decision = server.consider(packet, source="198.51.100.9")
+    assert isinstance(decision, Rejected)
+    assert decision.source == THERE
+    assert isinstance(decision.error, Replayed)
+    assert not decision.error.same_source
+
+
+@pytest.mark.parametrize("offset", [-WINDOW_MS - 1, WINDOW_MS + 1, -NOW])
+def test_a_packet_outside_the_window_is_stale(server: Server, offset: int) -> None:
+    decision = server.consider(sealed(access(time=NOW + offset)))
+    assert isinstance(decision, Rejected)
+    assert decision.user == "ada"
+    assert isinstance(decision.error, Stale)
+    assert len(server.replay) == 0
+
+
+def test_a_packet_that_policy_refuses_is_refused_and_used_up(server: Server) -> None:
+    packet = sealed(access(port=80))
+    expected = Refusal("ada", HERE, "tcp/80 is not in the user's ports")
+    assert expected == server.consider(packet)
+    # PROTOCOL.md 6.3: else a change of the policy would arm it again.
+    server.opener.users = Users([user(ports=frozenset({SSH._replace(number=80)}))])
+    assert isinstance(server.consider(packet), Rejected)
+
+
+def test_a_command_is_refused(server: Server) -> None:
+    packet = sealed(Request(NOW, command=("reboot", "-f")))
+    expected = Refusal("ada", HERE, "commands are not allowed")
+    assert expected == server.consider(packet)
+
+
+JUNK = {
+    "empty": (b"", NotOurs),
+    "short": (b"\0", NotOurs),
+    "zeros": (bytes(192), NotOurs),
+    "ones": (b"\xff" * 192, NotOurs),
+    "large": (bytes(1200), NotOurs),
+    "truncated": (sealed()[:-1], NotOurs),
+    "extended": (sealed() + b"\0", NotOurs),
+    "changed": (b"\0" * 8 + sealed()[8:], NotOurs),
+    "for another server": (sealed(server=b"\x09" + bytes(31)), NotOurs),
+    "from a stranger": (sealed(secret=STRANGER_SECRET), Unauthentic),
+    "with another psk": (sealed(psk=CLIENT_PSK[::-1]), Unauthentic),
+}
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_junk_raises_and_never_reaches_the_memory(server: Server, kind: str) -> None:
+    payload, error = JUNK[kind]
+    for source in (frames.SOURCE4, frames.SOURCE6):
+        with pytest.raises(error):
+            server.consider(payload, source=source)
+    assert server.replay.asked == []
+
+
+def test_a_frame_that_is_none_raises_and_never_reaches_the_formats() -> None:
+    class Never:
+        def open(self, payload: bytes) -> object:
+            raise AssertionError(payload)
+
+    world = World(PORT, Envelope([Never()]), Watched())  # type: ignore[list-item]
+    for frame in (b"", ethernet(ipv4(udp(sealed(), port=PORT + 1))), os.urandom(300)):
+        with pytest.raises(NotOurs):
+            consider(frame, DLT_ETHERNET, NOW, world)
+
+
+def test_the_memory_is_asked_for_the_identity_and_the_time(server: Server) -> None:
+    packet = sealed(access(time=NOW + 5))
+    server.consider(packet)
+    opened = server.opener.open(packet)
+    expected = Entry(opened.identity[:IDENTITY_SIZE], NOW + 5)
+    assert server.replay.asked == [expected]
+
+
+def test_an_error_of_the_program_is_not_taken_for_a_packets(server: Server) -> None:
+    def admit(*_: object) -> None:
+        raise ZeroDivisionError
+
+    server.replay.admit = admit  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        server.consider(sealed())
+
+
+class TestOnDisk:
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Iterator[int]:
+        fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+        yield fd
+        os.close(fd)
+
+    def test_nothing_is_written_for_a_packet_that_is_not_admitted(
+        self, server: Server, directory: int, tmp_path: Path
+    ) -> None:
+        store = ReplayStore(directory, NOW - WINDOW_MS, b"b" * 36)
+        server.world = server.world._replace(replay=store)
+        before = (tmp_path / "replay").read_bytes()
+        for payload, _ in JUNK.values():
+            with pytest.raises(PacketError):
+                server.consider(payload)
+        assert isinstance(server.consider(sealed(access(time=0))), Rejected)
+        assert before == (tmp_path / "replay").read_bytes()
+        assert isinstance(server.consider(sealed()), Approval)
+        assert before != (tmp_path / "replay").read_bytes()
+        store._close()
+
+    def test_a_packet_is_on_disk_before_it_is_granted(
+        self, server: Server, directory: int, tmp_path: Path
+    ) -> None:
+        store = ReplayStore(directory, NOW - WINDOW_MS, b"b" * 36)
+        server.world = server.world._replace(replay=store)
+        packet = sealed()
+        assert isinstance(server.consider(packet), Approval)
+        identity = server.opener.open(packet).identity[:IDENTITY_SIZE]
+        assert identity in (tmp_path / "replay").read_bytes()
+        store._close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_vector_has_the_outcome_that_it_expects(name: str) -> None:
+    vector = load(name)
+    key = UserKey(vector.hex("client key"), vector.hex("psk"))
+    server = Server(user(keys=(key,)))
+    server.replay.floor = vector.number("floor", -1)
+    before = vector.headers.get("accepted from")
+    if before is not None:
+        opened = server.opener.open(vector.packet)
+        entry = Entry(opened.identity[:IDENTITY_SIZE], opened.request.time)
+        server.replay.admit(entry, ip_address(before).packed, opened.request.time)
+        server.replay.asked.clear()
+    now, source = vector.number("now"), vector.headers["source"]
+    expected = vector.headers["expect"]
+    if expected in {"not-ours", "unauthentic", "malformed"}:
+        with pytest.raises(PacketError) as caught:
+            server.consider(vector.packet, now, source)
+        assert expected == caught.value.outcome
+        assert server.replay.asked == []
+    else:
+        decision = server.consider(vector.packet, now, source)
+        rejected = isinstance(decision, Rejected)
+        assert expected == (decision.error.outcome if rejected else "success")

@@ -1,0 +1,246 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spassh_server.ports import Port
+from spassh_server.toml import ConfigError, Table, read_toml
+
+PATH = "/etc/spassh/some.toml"
+
+
+def table(text: str) -> Table:
+    return read_toml(text, PATH)
+
+
+def test_an_error_says_where_what_and_how_to_mend_it() -> None:
+    error = ConfigError(PATH, 7, "ports", "is odd", "make it even")
+    assert str(error) == f"{PATH}:7: ports: is odd"
+    assert error.hint == "make it even"
+    assert str(ConfigError(PATH, 0, "ports", "is odd", "")) == f"{PATH}: ports: is odd"
+    assert str(ConfigError(PATH, 0, "", "is odd", "")) == f"{PATH}: is odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a = 1\nb =\nc = 3\n", 2),
+        ("a = 1\na = 2\n", 2),
+        ("a = 1\n\n\nports = tcp/22\n", 4),
+        ("a = 1\nb", 2),
+        ("a = 1\nb = [1,\n2", 3),
+        ("\0", 1),
+        ("a = 2026-13-45", 1),
+        (f"a = {'9' * 5000}", 1),
+        ("a = " + "[" * 9000, 1),
+    ],
+    ids=[
+        "no value",
+        "key again",
+        "no quotes",
+        "cut off",
+        "open list",
+        "control character",
+        "no such day",
+        "number too long",
+        "list too deep",
+    ],
+)
+def test_what_is_not_toml_is_reported_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(text)
+    assert str(caught.value).startswith(f"{PATH}:{line}: not valid TOML: ")
+    assert "quotes" in caught.value.hint
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60) | st.text("a=\"'[]{}.#\n 1-:_", max_size=60))
+def test_any_text_is_a_table_or_an_error_that_is_ours(text: str) -> None:
+    try:
+        table(text)
+    except ConfigError:
+        return
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("port = 1", 1),
+        ("# port = 0\n\nport = 1", 3),
+        ("other_port = 1\nport = 1", 2),
+        ("port_other = 1\n  port   = 1", 2),
+        ("'port' = 1", 1),
+        ('\n"port" = 1', 2),
+        ("port.number = 1", 1),
+        ("\n[port]\na = 1", 2),
+        ("\n[port.number]\na = 1", 2),
+        ("\n[[ port ]]\na = 1", 2),
+        ("[x]\nport = 1\n[port]\n", 3),
+        ("a = '\u2028\x0c'\nport = 1".replace("\x0c", ""), 2),
+    ],
+)
+def test_an_unknown_key_is_reported_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(text).only({"a", "x", "other_port", "port_other"})
+    assert str(caught.value) == f"{PATH}:{line}: port: unknown key"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("lifetim", "lifetime"),
+        ("life_time", "lifetime"),
+        ("max_lifetimes", "max_lifetime"),
+        ("source", "sources"),
+        ("Lifetime", "lifetime"),
+    ],
+)
+def test_an_unknown_key_suggests_the_near_one(wrong: str, right: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(f"{wrong} = 1").only(["lifetime", "max_lifetime", "sources"])
+    assert caught.value.hint == f"did you mean '{right}'?"
+
+
+def test_an_unknown_key_that_resembles_nothing_has_to_go() -> None:
+    with pytest.raises(ConfigError) as caught:
+        table("colour = 1").only(["lifetime"])
+    assert caught.value.hint == "take it out"
+
+
+def test_known_keys_pass() -> None:
+    table("a = 1\nb = 2").only(["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "11", "-1", "5.0", "true", "'5'", "[5]", "{}", "1979-05-27"]
+)
+def test_a_number_has_to_be_one_and_within_its_bounds(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(f"\nn = {value}").integer("n", 3, 1, 10)
+    assert str(caught.value) == f"{PATH}:2: n: expected a whole number from 1 to 10"
+    assert caught.value.hint == "for example: n = 3"
+
+
+@pytest.mark.parametrize("value", [1, 5, 10])
+def test_a_number_within_its_bounds_is_read(value: int) -> None:
+    assert value == table(f"n = {value}").integer("n", 3, 1, 10)
+
+
+def test_what_is_not_there_has_its_default() -> None:
+    empty = table("")
+    assert empty.integer("n", 3, 1, 10) == 3
+    assert empty.boolean("b", default=True)
+    assert empty.string("s", "x") == "x"
+    assert empty.choice("c", "x", ("x", "y")) == "x"
+    assert empty.strings("l", ("x",)) == ("x",)
+    assert empty.ports("p", (Port(6, 22),)) == (Port(6, 22),)
+    assert empty.tables("t", 3) == []
+    assert not empty.has("n")
+
+
+@pytest.mark.parametrize("value", ["1", "0", "'true'", "[]", "1.0"])
+def test_a_switch_has_to_be_true_or_false(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(f"\nb = {value}").boolean("b", default=False)
+    assert str(caught.value) == f"{PATH}:2: b: expected true or false"
+    assert caught.value.hint == "write b = true"
+
+
+def test_a_switch_is_read() -> None:
+    assert table("b = true").boolean("b", default=False)
+    assert not table("b = false").boolean("b", default=True)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "''", '"a\\nb"', '"a\\u0000"', "['x']"])
+def test_a_string_has_to_be_one_line(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(f"\ns = {value}").string("s")
+    assert str(caught.value) == f"{PATH}:2: s: expected a string"
+    assert caught.value.hint == 'write s = "..."'
+
+
+def test_a_string_without_default_has_to_be_there() -> None:
+    with pytest.raises(ConfigError) as caught:
+        table("other = 1").string("s")
+    assert str(caught.value) == f"{PATH}: s: is missing"
+    assert caught.value.hint == 'add a line s = "..."'
+
+
+def test_a_choice_has_to_be_one_of_those_there_are() -> None:
+    assert table("c = 'y'").choice("c", "x", ("x", "y")) == "y"
+    with pytest.raises(ConfigError) as caught:
+        table("c = 'z'").choice("c", "x", ("x", "y"))
+    assert str(caught.value) == f"{PATH}:1: c: expected one of x, y"
+    assert caught.value.hint == 'write c = "x"'
+
+
+@pytest.mark.parametrize("value", ["'x'", "1", "[1]", "['x', 1]", "[['x']]", "{}"])
+def test_a_list_has_to_be_of_strings(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(f"\nl = {value}").strings("l", ())
+    assert str(caught.value) == f"{PATH}:2: l: expected a list of strings"
+    assert caught.value.hint == 'write l = ["...", "..."]'
+
+
+def test_a_list_of_strings_is_read() -> None:
+    assert table("l = ['x', 'y', 'x']").strings("l", ()) == ("x", "y", "x")
+
+
+def test_ports_are_read_each_once() -> None:
+    ports = table("p = ['tcp/22', 'udp/53', 'tcp/22']").ports("p", ())
+    assert ports == (Port(6, 22), Port(17, 53))
+
+
+def test_a_port_has_to_be_one() -> None:
+    with pytest.raises(ConfigError) as caught:
+        table("\np = ['tcp/22', '80']").ports("p", ())
+    assert str(caught.value).startswith(f"{PATH}:2: p: not a port: '80'")
+    assert caught.value.hint == 'write p = ["tcp/22"]'
+
+
+@pytest.mark.parametrize("value", ["t = 1", "t = [1]", "[t]\na = 1"])
+def test_tables_have_to_be_a_list_of_them(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        table(f"\n{value}").tables("t", 3)
+    assert str(caught.value) == f"{PATH}:2: t: expected tables"
+    assert caught.value.hint == "begin each with [[t]]"
+
+
+def test_there_may_be_only_so_many_tables() -> None:
+    assert len(table("[[t]]\n" * 3).tables("t", 3)) == 3
+    with pytest.raises(ConfigError) as caught:
+        table("[[t]]\n" * 4).tables("t", 3)
+    assert str(caught.value) == f"{PATH}:1: t: more than 3"
+
+
+THREE = """\
+[[t]]
+a = 1
+  [[ t ]]  # the second
+b = 1
+
+a = 'x'
+[[other]]
+a = 1
+[['t']]
+a = 1
+[[t]]
+b = 2
+"""
+
+
+def test_a_mistake_in_a_table_is_reported_with_its_own_line() -> None:
+    tables = table(THREE.replace("[['t']]\na = 1\n", "")).tables("t", 9)
+    with pytest.raises(ConfigError, match=r":6: a: expected a whole number"):
+        tables[1].integer("a", 1, 1, 1)
+
+
+def test_what_is_missing_in_a_table_is_reported_with_the_tables_line() -> None:
+    tables = table(THREE.replace("[['t']]\na = 1\n", "")).tables("t", 9)
+    with pytest.raises(ConfigError, match=r":9: a: is missing"):
+        tables[2].string("a")
+
+
+def test_an_unknown_key_of_a_table_is_reported_with_its_own_line() -> None:
+    tables = table(THREE.replace("[['t']]\na = 1\n", "")).tables("t", 9)
+    with pytest.raises(ConfigError, match=r":4: b: unknown key"):
+        tables[1].only({"a"})

@@ -1,0 +1,71 @@
+"""Every vector file, opened by our server and made again by our client."""
+
+from ipaddress import ip_address
+from json import loads
+
+import pytest
+from vectors.vector_file import AUTHENTIC, NAMES, VectorFile, load
+
+from spassh.protocol.errors import PacketError, Replayed, Stale, Unauthentic
+from spassh.protocol.limits import WINDOW_MS
+from spassh.protocol.opening import Opened, ServerKeys, open_datagram
+from spassh.protocol.packet import ClientKeys, seal
+from spassh.protocol.request import Request
+
+
+def admit(opened: Opened, vector: VectorFile) -> None:
+    """Apply sections 6.2 and 6.3 the short way; the server's modules have tests too."""
+    if "accepted from" in vector.headers:
+        raise Replayed("accepted before")
+    if abs(vector.number("now") - opened.request.time) > WINDOW_MS:
+        raise Stale("outside the window")
+    if opened.request.time <= vector.number("floor", -1):
+        raise Stale("not above the floor")
+
+
+def open_vector(vector: VectorFile) -> Opened:
+    def find_psk(client: bytes) -> bytes:
+        if client != vector.hex("client key"):
+            raise Unauthentic("unknown client key")
+        return vector.hex("psk")
+
+    keys = ServerKeys(vector.hex("server secret"))
+    return open_datagram(vector.packet, keys, find_psk)
+
+
+def read_request(vector: VectorFile) -> Request:
+    fields = loads(vector.headers["request"])
+    address = ip_address(fields["address"]).packed if fields["address"] else b""
+    command = tuple(fields["command"])
+    return Request(**fields | {"address": address, "command": command})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_vector_has_the_outcome_that_it_expects(name: str) -> None:
+    vector = load(name)
+    if vector.headers["expect"] == "success":
+        admit(open_vector(vector), vector)
+        return
+    with pytest.raises(PacketError) as caught:
+        admit(open_vector(vector), vector)
+    assert vector.headers["expect"] == caught.value.outcome
+    assert vector.headers.get("reason", str(caught.value)) == str(caught.value)
+
+
+@pytest.mark.parametrize("name", AUTHENTIC)
+def test_an_authentic_vector_says_what_it_says(name: str) -> None:
+    vector = load(name)
+    opened = open_vector(vector)
+    assert read_request(vector) == opened.request
+    assert vector.hex("client key") == opened.client
+    assert vector.hex("handshake hash") == opened.identity
+
+
+@pytest.mark.parametrize("name", AUTHENTIC)
+def test_a_client_makes_the_same_packet_from_the_same_randomness(name: str) -> None:
+    vector = load(name)
+    keys = ClientKeys(
+        vector.hex("client secret"), vector.hex("server key"), vector.hex("psk")
+    )
+    sealed = seal(read_request(vector), keys, vector.hex("randomness"))
+    assert vector.packet == sealed
