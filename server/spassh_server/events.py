@@ -44,10 +44,7 @@ def _quote(value: object) -> str:
 
 def _printable(text: str) -> str:
     """Spell out what could move a terminal's cursor or begin a line of its own."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii")
-        for one in text
-    )
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class Limiter:

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from .ports import Port, parse_port
@@ -44,8 +45,6 @@ class Table:
         known = set(known)
         for key in self._values:
             if key not in known:
-                from difflib import get_close_matches
-
                 near = get_close_matches(key, known, 1)
                 hint = f"did you mean '{near[0]}'?" if near else "take it out"
                 raise self.error(key, "unknown key", hint)

@@ -43,18 +43,24 @@ def open_again(lab: Lab, program: str) -> None:
         lab.server.run([command, "-F", "INPUT"])
 
 
+LEGACY = "legacy iptables drops, no protect"
+
 SITUATIONS = {
     "open host, protect": (("--protect", "tcp/22"), ""),
     "iptables drops, no protect": ((), "iptables"),
     "iptables drops, protect": (("--protect", "tcp/22"), "iptables"),
-    "legacy iptables drops, no protect": ((), "iptables-legacy"),
+    LEGACY: ((), "iptables-legacy"),
 }
 
 
-# Every back end in every situation; and Debian's libraries, which change neither, once
-# with each kind of back end.
+# Every back end in every situation, but for the drop of an iptables that is not the one
+# of the iptables back end: spasshd.toml(5) says to use nftables there. And Debian's
+# libraries, which change none of this, once with each kind of back end.
 CASES = [
-    ("pypi", situation, backend) for situation in SITUATIONS for backend in BACKENDS
+    ("pypi", situation, backend)
+    for situation in SITUATIONS
+    for backend in BACKENDS
+    if situation != LEGACY or backend == "nftables"
 ] + [
     ("debian", "open host, protect", "nftables"),
     ("debian", "iptables drops, no protect", "iptables-ipset"),

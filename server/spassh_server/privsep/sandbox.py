@@ -95,9 +95,10 @@ def _limit_bounding_set(kept: frozenset[int]) -> None:
 def capabilities() -> int:
     """Return the effective and permitted capabilities of this process as one mask."""
     mask = 0
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    # As bytes: a codec might have to be imported, from where we may not look any more.
+    with open("/proc/self/status", "rb") as status:
         for line in status:
-            if line.startswith(("CapEff:", "CapPrm:")):
+            if line.startswith((b"CapEff:", b"CapPrm:")):
                 mask |= int(line.split()[1], 16)
     return mask
 

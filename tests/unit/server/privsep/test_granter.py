@@ -185,7 +185,9 @@ def firewall() -> RecordingFirewall:
 
 
 @pytest.fixture
-def listener(tmp_path: Path, firewall: RecordingFirewall) -> Iterator[Listener]:
+def listener(
+    tmp_path: Path, firewall: RecordingFirewall, clock: SimpleNamespace
+) -> Iterator[Listener]:
     made = Listener(tmp_path, firewall)
     yield made
     made.close()

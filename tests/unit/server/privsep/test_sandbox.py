@@ -318,9 +318,9 @@ class TestTheGranter:
 
     def test_does_not_go_on_with_capabilities_that_it_does_not_have(self) -> None:
         def work() -> str:
-            keep_capabilities(frozenset({CAP_NET_RAW}))
+            os.setresuid(NOBODY, NOBODY, NOBODY)
             with pytest.raises(SandboxError) as caught:
-                keep_capabilities(frozenset({CAP_NET_RAW, CAP_NET_ADMIN}))
+                keep_capabilities(frozenset({CAP_NET_ADMIN}))
             return str(caught.value)
 
         assert in_child(work) == "capset: Operation not permitted"
