@@ -81,7 +81,8 @@ def proxy_arguments(arguments: list[str]) -> tuple[str, int, bool, bool]:
     if len(words) != 2 or not words[0]:
         raise UsageError("proxy takes a host and a port", _PROXY_HINT)
     host, port = words
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 1 << 16):
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not (digits and 0 < int(port) < 1 << 16):
         raise UsageError(f"not a port: {port}", "a port is a number from 1 to 65535")
     return host, int(port), "--fdpass" in flags, bool(flags & {"-v", "--verbose"})
 

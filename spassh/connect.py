@@ -209,6 +209,9 @@ def _ready(sock: socket.socket) -> socket.socket:
     # Without it, ssh waits some 35 ms of a short session for a delayed ACK: it sets the
     # option on sockets of its own only.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # TCPKeepAlive of ssh_config(5) is on unless told otherwise, and meant for ssh's own
+    # sockets: without it, ssh would never notice that the server is gone.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return sock
 
 

@@ -18,6 +18,8 @@ from .toml import ConfigError, Table, read_toml
 
 DEFAULT_PATH: Final = "/etc/spassh/spasshd.toml"
 
+DEFAULT_MARK: Final = 0x2000_0000
+
 BACKENDS: Final = ("auto", "nftables", "iptables")
 _MAX_INTERFACES: Final = 16
 _NAME_BYTES: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -83,6 +85,14 @@ def parse(text: str, path: str) -> Config:
         return os.path.join(directory, table.string(key, default))
 
     protect = table.ports("protect", ())
+    grant_ports = table.ports("grant_ports", protect or _DEFAULT_PORTS)
+    for port in protect:
+        if port not in grant_ports:
+            raise table.error(
+                "grant_ports",
+                f"{port} is protected, and nobody could be granted it",
+                f'add "{port}" here, or take it out of protect',
+            )
     max_lifetime = table.integer("max_lifetime", 300, 1, MAX_LIFETIME)
     return Config(
         path=path,
@@ -94,7 +104,7 @@ def parse(text: str, path: str) -> Config:
         firewall_name=_firewall_name(table),
         mark=_mark(table),
         ipset=table.boolean("ipset", default=True),
-        grant_ports=table.ports("grant_ports", protect or _DEFAULT_PORTS),
+        grant_ports=grant_ports,
         lifetime=table.integer("lifetime", min(15, max_lifetime), 1, max_lifetime),
         max_lifetime=max_lifetime,
         max_grants=table.integer("max_grants", 1024, 1, 65536),
@@ -141,7 +151,7 @@ def _firewall_name(table: Table) -> str:
 
 
 def _mark(table: Table) -> int:
-    mark = table.integer("mark", 0x2000_0000, 1, 0x8000_0000)
+    mark = table.integer("mark", DEFAULT_MARK, 1, 0x8000_0000)
     if mark & (mark - 1):
         raise table.error(
             "mark", "expected a number with one bit set", "write mark = 0x20000000"

@@ -8,6 +8,7 @@ administrator, without a timeout: idle means asleep.
 import fcntl
 import os
 import select
+import signal
 import socket
 import stat
 import subprocess  # noqa: TID251 - starts the granter, the one program of our own
@@ -51,6 +52,8 @@ def run(config: Config) -> None:
     """
     if os.geteuid() != 0:
         raise DaemonError("spasshd run needs root", "it gives root up when it is ready")
+    # A reload that comes too early is none: all is read at the start anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     account = find_account(config)
     lock = _take_lock(config)
     state = _open_state_directory(config.state_dir, account)

@@ -31,3 +31,6 @@ MAX_OUTSTANDING_GRANTS: Final = 128
 """Grants on their way to the granter: fewer than fill the socket, so nobody blocks."""
 MAX_WAITING_GRANTS: Final = 4096
 """Grants that wait in the listener for their turn; more are dropped and counted."""
+
+MAX_TOLD_ERRORS: Final = 50
+"""Errors of a reload that whoever asked for it is told; the log has them all."""

@@ -67,6 +67,7 @@ class Listener:
         self._outstanding: dict[int, Approval] = {}
         self._waiting: deque[Approval] = deque()
         self._reload = Reload(config)
+        self._store_problem = store.problem
         self._ready = False
         self._stopping = False
 
@@ -99,6 +100,7 @@ class Listener:
                         self._read_control(fd)
                 # After the grant was asked for: nobody waits for the disk.
                 self._store.sync()
+                self._say_store_problem()
         self._notifier.send("STOPPING=1")
         events.say("stopped")
 
@@ -141,6 +143,12 @@ class Listener:
     ) -> None:
         self._counters[event] += 1
         self._limiter.say(event, user=user, address=text(address), reason=reason)
+
+    def _say_store_problem(self) -> None:
+        """Say what keeps the replay memory from the disk, and when that has ended."""
+        if self._store.problem != self._store_problem:
+            self._store_problem = self._store.problem
+            events.say("store", problem=self._store_problem or "none any more")
 
     # The granter
 

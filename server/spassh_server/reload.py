@@ -7,7 +7,7 @@ from typing import Any
 from . import events
 from .config import Config
 from .files import read_open
-from .limits import MAX_USER_FILES
+from .limits import MAX_TOLD_ERRORS, MAX_USER_FILES
 from .privsep import message
 from .privsep.message import Answer
 from .toml import ConfigError
@@ -59,7 +59,7 @@ class Reload:
         for problem in problems:
             events.error(problem, problem.hint)
         for reply in self._replies:
-            reply({"errors": [str(problem) for problem in problems]})
+            reply({"errors": [str(problem) for problem in problems[:MAX_TOLD_ERRORS]]})
         self._replies = []
         return users
 

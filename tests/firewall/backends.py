@@ -1,9 +1,14 @@
 """The back ends under test, and short words for what the tests do with them."""
 
+import os
 import socket
+import subprocess
+import sys
 import time
 
-from spassh_server.firewall import Firewall, Grant, Settings
+import pytest
+
+from spassh_server.firewall import Firewall, Grant, Settings, run
 from spassh_server.firewall.iptables import Iptables
 from spassh_server.firewall.nftables import Nftables
 from spassh_server.ports import Port
@@ -36,3 +41,25 @@ def to(address: str, port: Port = SSH) -> Grant:
     """Return the grant of `port` to `address`."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return Grant(socket.inet_pton(family, address), port)
+
+
+def python(script: str) -> subprocess.Popen[str]:
+    """Start another process in the server's namespace."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+    )
+
+
+def only(
+    programs: list[str], directory: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Have no program installed but these."""
+    for program in programs:
+        path = run.find(program)
+        assert path is not None
+        os.symlink(path, os.path.join(directory, program))
+    monkeypatch.setattr(run, "DIRECTORIES", (os.fspath(directory),))

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import count
 from types import TracebackType
+from typing import Self
 
 SERVER = {4: "192.0.2.1", 6: "2001:db8::1"}
 CLIENT = {4: "192.0.2.2", 6: "2001:db8::2"}
@@ -32,7 +33,7 @@ VERSIONS = (4, 6)
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 # A veth answers in the system call that sends: this is some hundred times as long.
-_SILENCE_SECONDS = 0.04
+_SILENCE_SECONDS = 0.03
 _DEADLINE_SECONDS = 8.0
 
 _SERVER_MAC = "02:00:00:00:00:01"
@@ -86,7 +87,7 @@ class Network:
         self._listeners: dict[tuple[int, int], socket.socket] = {}
         self._fds: dict[str, int] = {}
 
-    def __enter__(self) -> "Network":
+    def __enter__(self) -> Self:
         try:
             self._make()
         except BaseException:
@@ -204,7 +205,7 @@ class Network:
         return sock, "refused" if error else "open"
 
     def _accept(self, sock: socket.socket, port: int) -> socket.socket:
-        """Return the server's end of `sock`; those in the queue before it are closed."""
+        """Return the server's end of `sock`, and close those that queue before it."""
         listener = self._listeners[sock.family, port]
         while True:
             poll = select.poll()

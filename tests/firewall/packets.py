@@ -47,7 +47,7 @@ def wrappings(
 def is_answered(
     network: Network, version: int, packets: list[bytes], port: int, seconds: float
 ) -> bool:
-    """Send `packets` from the client's namespace; tell whether TCP answers to `port`."""
+    """Send `packets` as the client; tell whether TCP answers to its `port`."""
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     with network.client():
         sender = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -100,7 +100,8 @@ def _ipv6(source: str, next_header: int, payload: bytes) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    total = sum(unpack_from(f"!{len(data) // 2}H", data))
+    words: tuple[int, ...] = unpack_from(f"!{len(data) // 2}H", data)
+    total = sum(words)
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -159,7 +159,7 @@ SOME_HOSTS = ["iptables-nft", "iptables-legacy", "nftables that drops"]
 @pytest.mark.parametrize(
     ("kind", "host"),
     [(kind, host) for kind, host in HOSTS if host in SOME_HOSTS],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_a_rule_that_was_pushed_down_is_put_back(
     kind: str, host: str, network: Network
@@ -170,7 +170,7 @@ def test_a_rule_that_was_pushed_down_is_put_back(
     for source in CLIENTS:
         firewall.grant(to(source), 60)
     if host in NATIVE:
-        sh(*"nft insert rule inet host input tcp dport 22 drop".split())
+        sh("nft", "insert rule inet host input tcp dport 22 drop")
     else:
         for program in ("iptables", "ip6tables"):
             command = "-I INPUT -p tcp --dport 22 -j DROP"
@@ -186,7 +186,7 @@ def test_a_rule_that_was_pushed_down_is_put_back(
     "kind", ["nftables", "iptables-nft with ipset", "iptables-legacy"]
 )
 def test_rules_of_others_survive_to_the_byte(kind: str, network: Network) -> None:
-    sh(*"ip link set veth0 down".split())  # nothing may move a counter
+    sh(*["ip", "link", "set", "veth0", "down"])  # nothing may move a counter
     sh("nft", "-f", "-", text=NATIVE["nftables that drops in another chain"])
     sh("nft", "-f", "-", text=STRANGE_RULES)
     for variant in ("nft", "legacy"):

@@ -216,9 +216,10 @@ def test_what_init_writes_elsewhere_keeps_to_its_directory() -> None:
     written = template("/srv/one/spasshd.toml")
     default = config.parse("", "/srv/one/spasshd.toml")
     assert written == default._replace(
-        user=written.user, firewall_name=written.firewall_name
+        user=written.user, firewall_name=written.firewall_name, mark=written.mark
     )
     assert written.firewall_name != default.firewall_name
+    assert written.mark != default.mark
 
 
 def test_init_writes_what_it_is_told() -> None:

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from spassh.protocol.request import Request
 from spassh_server.policy import Approval, decide
 from spassh_server.ports import Port
-from spassh_server.users import User
+from spassh_server.users import Network, User
 
 PORTS = [Port(6, 22), Port(6, 80), Port(17, 22), Port(17, 53)]
 ADDRESSES = [bytes([10, 0, 0, n]) for n in range(4)] + [
     bytes.fromhex("20010db8") + bytes(11) + bytes([n]) for n in range(4)
 ]
-NETWORKS = [
+NETWORKS: list[Network] = [
     ip_network(text)
     for text in (
         "10.0.0.0/30",
@@ -58,7 +58,7 @@ policies = st.builds(
 def shrunk(draw: st.DrawFn) -> tuple[User, User]:
     """Draw a policy, and one that has less of it."""
     whole = draw(policies)
-    sources: list[object] = list(whole.sources) or NETWORKS
+    sources = list(whole.sources) or NETWORKS
     # No sources at all means anywhere, which is more, not less.
     fewer = draw(st.lists(st.sampled_from(sources), min_size=1, unique=True))
     lifetime = draw(st.integers(1, whole.lifetime))
@@ -72,7 +72,7 @@ def shrunk(draw: st.DrawFn) -> tuple[User, User]:
     return whole, less
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=300)
 @given(shrunk(), requests, st.sampled_from(ADDRESSES))
 def test_shrinking_a_policy_never_grows_the_grants(
     policy: tuple[User, User], request: Request, source: bytes
@@ -86,7 +86,7 @@ def test_shrinking_a_policy_never_grows_the_grants(
         assert before.seconds >= after.seconds
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=300)
 @given(policies, requests, st.sampled_from(ADDRESSES))
 def test_what_is_granted_is_within_every_rule_of_the_policy(
     user: User, request: Request, source: bytes

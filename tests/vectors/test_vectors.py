@@ -6,21 +6,24 @@ from json import loads
 import pytest
 from vectors.vector_file import AUTHENTIC, NAMES, VectorFile, load
 
-from spassh.protocol.errors import PacketError, Replayed, Stale, Unauthentic
-from spassh.protocol.limits import WINDOW_MS
+from spassh.protocol.errors import PacketError, Replayed, Unauthentic
 from spassh.protocol.opening import Opened, ServerKeys, open_datagram
 from spassh.protocol.packet import ClientKeys, seal
 from spassh.protocol.request import Request
+from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
+
+REPLAYED = [name for name in NAMES if load(name).headers["expect"] == "replayed"]
 
 
 def admit(opened: Opened, vector: VectorFile) -> None:
-    """Apply sections 6.2 and 6.3 the short way; the server's modules have tests too."""
+    """Apply sections 6.2 and 6.3 with the server's own memory."""
+    memory = ReplayMemory(capacity=2, floor=vector.number("floor", -1))
+    entry = Entry(opened.identity[:IDENTITY_SIZE], opened.request.time)
     if "accepted from" in vector.headers:
-        raise Replayed("accepted before")
-    if abs(vector.number("now") - opened.request.time) > WINDOW_MS:
-        raise Stale("outside the window")
-    if opened.request.time <= vector.number("floor", -1):
-        raise Stale("not above the floor")
+        before = ip_address(vector.headers["accepted from"]).packed
+        memory.admit(entry, before, entry.time)
+    source = ip_address(vector.headers["source"]).packed
+    memory.admit(entry, source, vector.number("now"))
 
 
 def open_vector(vector: VectorFile) -> Opened:
@@ -69,3 +72,12 @@ def test_a_client_makes_the_same_packet_from_the_same_randomness(name: str) -> N
     )
     sealed = seal(read_request(vector), keys, vector.hex("randomness"))
     assert vector.packet == sealed
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_a_duplicate_from_one_source_is_told_from_a_replay(name: str) -> None:
+    vector = load(name)
+    with pytest.raises(Replayed) as caught:
+        admit(open_vector(vector), vector)
+    same = vector.headers["source"] == vector.headers["accepted from"]
+    assert caught.value.same_source is same

@@ -19,6 +19,7 @@ from .iptables_render import (
     render_rules,
     render_unjump,
 )
+from .sessions import keep_sessions
 from .timed_rules import TimedRules
 from .xtables import INPUT, Xtables
 
@@ -65,6 +66,7 @@ class Iptables:
 
     def prepare(self) -> None:
         """Create or refill our chain, in one transaction for each IP version."""
+        keep_sessions(self._settings.protect)
         self._grants.prepare()
         for version in self._tables:
             self._refill(version)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from . import FirewallError
 
-_LIBRARY = "libnftables.so.1"
+LIBRARY: Final = "libnftables.so.1"
 _HINT = "apt install nftables"
 
 # nftables/libnftables.h
@@ -114,7 +114,7 @@ def parse_listing(text: bytes, kind: str) -> list[dict[str, Any]]:
 
 def _load() -> ctypes.CDLL:
     try:
-        library = ctypes.CDLL(_LIBRARY)
+        library = ctypes.CDLL(LIBRARY)
     except OSError as error:
         raise FirewallError(f"nftables: {error}", _HINT) from error
     context = ctypes.c_void_p

@@ -13,7 +13,7 @@ from .run import run
 
 _REFUSED_HINT: Final = (
     "let that firewall give up the ownership of its table"
-    " (firewalld.conf: NftablesTableOwner=no), or set firewall = iptables"
+    ' (firewalld.conf: NftablesTableOwner=no), or set backend = "iptables"'
 )
 
 # Statements by which, or behind which, a packet may meet its end.

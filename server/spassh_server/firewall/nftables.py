@@ -21,6 +21,7 @@ from .nftables_render import (
     set_type,
 )
 from .run import find
+from .sessions import keep_sessions
 
 
 class Nftables:
@@ -52,6 +53,7 @@ class Nftables:
         place, and nobody is locked out by a daemon that cannot start.
         """
         self._foreign.ensure()
+        keep_sessions(self._settings.protect)
         anew = not self._adoptable()
         self._nft.run(render_table(self._settings, anew=anew))
 
@@ -128,13 +130,16 @@ class Nftables:
 
     def _adoptable(self) -> bool:
         """Tell whether the table that is there can keep its sets, and the grants."""
-        return self._ours() and all(
-            listed.get("type") == set_type(version)
-            and listed.get("flags") == ["timeout"]
-            and "timeout" in listed
-            for version in (4, 6)
-            for listed in self._list_set(version)
-        )
+        try:
+            return self._ours() and all(
+                listed.get("type") == set_type(version)
+                and listed.get("flags") == ["timeout"]
+                and "timeout" in listed
+                for version in (4, 6)
+                for listed in self._list_set(version)
+            )
+        except FirewallError:
+            return False  # a set is missing, or it is no set at all
 
     def _list_set(self, version: int) -> list[dict[str, Any]]:
         name = self._settings.name

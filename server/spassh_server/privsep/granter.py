@@ -191,8 +191,11 @@ def main(arguments: list[str]) -> int:
         except (ConfigError, FirewallError) as error:
             events.error(error, error.hint)
             return 1
-        except (MessageError, SandboxError, OSError) as error:
+        except (MessageError, SandboxError) as error:
             events.error(f"granter: {error}")
+            return 1
+        except OSError as error:
+            events.error(f"{error.filename or 'granter'}: {error.strerror or error}")
             return 1
     return 0
 

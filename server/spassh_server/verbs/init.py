@@ -11,7 +11,7 @@ from spassh.protocol.names import check_host
 
 from .. import events
 from ..accounts import account_for_new_configuration
-from ..config import DEFAULT_PATH
+from ..config import DEFAULT_MARK, DEFAULT_PATH
 from ..files import write_new
 
 _TEMPLATE = """\
@@ -47,7 +47,7 @@ user = "{user}"
 # need two names and two marks. The mark is one bit of the packet mark; it tells other
 # firewalls on this machine that a packet was granted.
 firewall_name = "{name}"
-mark = 0x20000000
+mark = {mark:#x}
 
 key_file = "server.key"
 users_dir = "users.d"
@@ -73,7 +73,12 @@ def run(options: Namespace) -> int:
     os.makedirs(os.path.join(directory, "users.d"), mode=0o700, exist_ok=True)
     secret = os.urandom(32)
     write_new(key_file, encode_key(SECRET, secret) + "\n")
-    write_new(path, _configuration(options, path, address))
+    try:
+        write_new(path, _configuration(options, path, address))
+    except BaseException:
+        # Half an installation would be in the way of the next try.
+        os.unlink(key_file)
+        raise
     print(f"configuration: {path}")
     print(f"server key: {encode_key(PUBLIC, PrivateKey(secret).public)}")
     if not options.protect:
@@ -83,8 +88,10 @@ def run(options: Namespace) -> int:
 
 def _configuration(options: Namespace, path: str, address: str) -> str:
     standard = path == DEFAULT_PATH
-    # Two daemons must not share a table; the path tells them apart.
-    suffix = blake2s(path.encode(), digest_size=3).hexdigest()
+    # Two daemons must share neither a table nor a mark; the path tells them apart.
+    digest = blake2s(path.encode(), digest_size=3)
+    # One of the bits 8 to 28: the lowest are what people use by hand.
+    mark = DEFAULT_MARK if standard else 1 << (8 + digest.digest()[0] % 21)
     ports = options.protect or ["tcp/22"]
     return _TEMPLATE.format(
         protect=", ".join(f'"{port}"' for port in options.protect),
@@ -93,8 +100,9 @@ def _configuration(options: Namespace, path: str, address: str) -> str:
         address=f'address = "{address}"'
         if address
         else '# address = "server.example.org"',
+        mark=mark,
         user=account_for_new_configuration(),
-        name="spassh" if standard else f"spassh-{suffix}",
+        name="spassh" if standard else f"spassh-{digest.hexdigest()}",
         state="/var/lib/spassh" if standard else "state",
         run="/run/spassh" if standard else "run",
     )

@@ -18,7 +18,10 @@ def run(options: Namespace) -> int:
     except (CaptureError, DaemonError) as error:
         events.error(error, error.hint)
         return 1
-    except (MessageError, SandboxError) as error:
+    except MessageError as error:
+        events.error(f"the granter broke the rules: {error}")
+        return 1
+    except SandboxError as error:
         events.error(error)
         return 1
     except GranterGoneError:

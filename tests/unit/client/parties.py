@@ -4,6 +4,7 @@ import os
 import select
 import socket
 from pathlib import Path
+from typing import Self
 
 from spassh.profile import Keys, Profile
 from spassh.protocol.crypto import PrivateKey
@@ -71,11 +72,11 @@ class Home:
         path.chmod(mode)
         return path
 
-    def profile(self, name: str = "server.toml", mode: int = 0o600, **fields: str) -> Path:
+    def profile(self, name: str = "server.toml", **fields: str) -> Path:
         """Write a profile, some of whose fields are other TOML, or "" for absent."""
         lines = FIELDS | fields
         text = "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
-        return self.write(name, text, mode)
+        return self.write(name, text)
 
     def write_key(self, text: str = "", mode: int = 0o600) -> Path:
         Path(self.path).mkdir(parents=True, exist_ok=True)
@@ -127,7 +128,7 @@ class Gate:
         self.knocks: list[bytes] = []
         self.sources: list[str] = []
 
-    def __enter__(self) -> "Gate":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,7 +178,7 @@ class Shut:
         self.tcp.listen(0)
         self._fillers = [socket.create_connection(self.tcp.getsockname())]
 
-    def __enter__(self) -> "Shut":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -114,6 +114,7 @@ def test_the_socket_is_as_ssh_expects_it(gate: Gate) -> None:
         with ours, gate.accept():
             assert os.get_blocking(ours.fileno())
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert ours.type == socket.SOCK_STREAM
 
 
@@ -240,5 +241,5 @@ def test_without_a_profile_silence_ends_and_the_hint_says_what_to_do(
 
 
 def test_without_a_profile_no_way_is_told() -> None:
-    with pytest.raises(UnreachableError, match="^cannot reach server.example: "):
+    with pytest.raises(UnreachableError, match=r"^cannot reach server.example: "):
         plainly(target(Address(socket.AF_INET6, ("fe80::1", 22, 0, 0))), silent)

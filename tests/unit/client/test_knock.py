@@ -65,7 +65,7 @@ def test_a_server_that_answers_with_icmp_does_not_matter(gate: Gate) -> None:
 
 
 def test_no_way_to_the_address_is_an_error_of_the_system() -> None:
-    with Gate() as gate, pytest.raises(OSError, match="nreachable|denied|nvalid"):
+    with Gate() as gate, pytest.raises(OSError, match=r"nreachable|denied|nvalid"):
         # A link-local address without a zone leads nowhere; and if there is no IPv6,
         # so does every other.
         knocker(gate).knock(Address(socket.AF_INET6, ("fe80::1", 22, 0, 0)))

@@ -1,4 +1,5 @@
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_the_hint_mends_it_even_if_the_name_is_odd(tmp_path: Path) -> None:
     path.chmod(0o644)
     with pytest.raises(ProfileError) as caught:
         PrivateFile(str(path)).check()
-    assert os.spawnlp(os.P_WAIT, "sh", "sh", "-c", caught.value.hint) == 0
+    subprocess.run(["sh", "-c", caught.value.hint], check=True)
     PrivateFile(str(path)).check()
 
 

@@ -190,9 +190,7 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), UNREADABLE.values(), ids=list(UNREADABLE)
-)
+@pytest.mark.parametrize(("text", "message"), UNREADABLE.values(), ids=list(UNREADABLE))
 def test_a_profile_that_cannot_tell_its_hosts_concerns_those_without_another(
     home: Home, text: str | bytes, message: str
 ) -> None:
@@ -208,7 +206,7 @@ def test_a_profile_that_cannot_tell_its_hosts_concerns_those_without_another(
 def test_a_profile_that_others_can_read_concerns_its_own_hosts_only(
     home: Home,
 ) -> None:
-    home.profile(mode=0o644)
+    home.profile().chmod(0o644)
     assert find(home.path, "other.example") is None
     with pytest.raises(ProfileError, match="other users can read or change it"):
         find(home.path, "server.example")

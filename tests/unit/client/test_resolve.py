@@ -64,7 +64,9 @@ def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_empty_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, [])
-    with pytest.raises(ResolveError, match="^cannot resolve gone.example: no address$"):
+    with pytest.raises(
+        ResolveError, match=r"^cannot resolve gone.example: no address$"
+    ):
         Resolving("gone.example", 22).wait()
 
 

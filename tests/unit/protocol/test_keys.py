@@ -69,6 +69,12 @@ def test_base64url_has_no_padding_and_its_own_two_letters(
     assert unarmour(text) == data
 
 
+def test_each_letter_of_base64url_can_be_the_last_one() -> None:
+    texts = [armour(bytes([0, 0, byte])) for byte in range(64)]
+    assert len({text[3] for text in texts}) == 64
+    assert [unarmour(text)[2] for text in texts] == list(range(64))
+
+
 @pytest.mark.parametrize("text", ["AA==", "AA=", "AB", "+/8", "A", "A A", "AA\n", "é"])
 def test_another_spelling_of_the_same_bytes_is_refused(text: str) -> None:
     with pytest.raises(TextFormError):

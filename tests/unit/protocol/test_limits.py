@@ -18,3 +18,7 @@ def test_the_largest_datagram_fits_the_smallest_ipv6_mtu() -> None:
 def test_the_window_is_a_minute_and_the_longest_lifetime_a_day() -> None:
     assert limits.WINDOW_MS == 60 * 1000
     assert limits.MAX_LIFETIME == 24 * 60 * 60
+
+
+def test_the_knock_port_is_the_one_that_fwknop_users_know() -> None:
+    assert limits.DEFAULT_KNOCK_PORT == 62201

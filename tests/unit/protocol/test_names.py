@@ -1,3 +1,5 @@
+import string
+
 import pytest
 
 from spassh.protocol.errors import TextFormError
@@ -61,3 +63,21 @@ def test_a_message_shows_no_control_character() -> None:
         with pytest.raises(TextFormError) as caught:
             check("\x1b[2J\r")
         assert str(caught.value).isprintable()
+
+
+def test_each_ascii_character_is_allowed_or_refused_at_each_place() -> None:
+    inside = {
+        check_user: string.ascii_letters + string.digits + "._-",
+        check_host: string.ascii_letters + string.digits + "._-:%",
+    }
+    for check, allowed in inside.items():
+        for letter in map(chr, range(128)):
+            for name, fine in (
+                (letter + "a", letter in allowed and letter not in ".-"),
+                ("a" + letter, letter in allowed),
+            ):
+                if fine:
+                    assert check(name) == name
+                else:
+                    with pytest.raises(TextFormError):
+                        check(name)

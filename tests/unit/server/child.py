@@ -28,7 +28,7 @@ def in_child(work: Callable[[], T]) -> T:
         try:
             os.close(read_end)
             try:
-                result = (True, work())
+                result: tuple[bool, object] = (True, work())
             except BaseException:  # noqa: BLE001 - it is the parent's to judge
                 result = (False, traceback.format_exc())
             with os.fdopen(write_end, "wb") as file:

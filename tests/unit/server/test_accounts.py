@@ -3,7 +3,6 @@ import pwd
 import pytest
 from unit.server.parties import CONFIG
 
-from spassh_server import accounts
 from spassh_server.accounts import (
     Account,
     account_for_new_configuration,
@@ -51,9 +50,9 @@ def test_a_new_configuration_has_the_packages_account_or_a_free_number(
     def has_none(_: str) -> None:
         raise KeyError
 
-    monkeypatch.setattr(accounts.pwd, "getpwnam", has_none)
+    monkeypatch.setattr(pwd, "getpwnam", has_none)
     number = int(account_for_new_configuration())
     assert 61184 <= number < 65520
     assert number not in {entry.pw_uid for entry in pwd.getpwall()}
-    monkeypatch.setattr(accounts.pwd, "getpwnam", has_account)
+    monkeypatch.setattr(pwd, "getpwnam", has_account)
     assert account_for_new_configuration() == "_spassh"

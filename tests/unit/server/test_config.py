@@ -37,7 +37,7 @@ protect = ["tcp/22", "udp/51820"]
 firewall_name = "spassh-2"
 mark = 0x40
 ipset = false
-grant_ports = ["tcp/22"]
+grant_ports = ["tcp/22", "udp/51820"]
 lifetime = 20
 max_lifetime = 40
 max_grants = 3
@@ -57,7 +57,7 @@ run_dir = "/run/spassh"
         firewall_name="spassh-2",
         mark=0x40,
         ipset=False,
-        grant_ports=(Port(6, 22),),
+        grant_ports=(Port(6, 22), Port(17, 51820)),
         lifetime=20,
         max_lifetime=40,
         max_grants=3,
@@ -96,6 +96,11 @@ def test_the_default_lifetime_keeps_to_the_cap(cap: int, lifetime: int) -> None:
         ("[protect]", "protect: expected a list", 'write protect = ["...'),
         ("protect = ['22']", "protect: not a port: '22'", 'write protect = ["tcp/22"'),
         ("protect = 'tcp/22'", "protect: expected a list of strings", "write protect"),
+        (
+            "protect = ['tcp/22']\ngrant_ports = ['tcp/80']",
+            "2: grant_ports: tcp/22 is protected, and nobody could be granted it",
+            'add "tcp/22" here',
+        ),
         ("grant_ports = ['tcp/0']", "grant_ports: not a port", "write grant_ports"),
         ("interfaces = []", "interfaces: expected a list", 'write interfaces = ["any"'),
         ("interfaces = ['']", "interfaces: expected a list", "write interfaces"),

@@ -268,8 +268,8 @@ def test_there_are_only_so_many_clients(daemon: Daemon, connect: Connect) -> Non
 
 def test_somebody_else_than_root_is_hung_up_on(daemon: Daemon) -> None:
     """Even if the mode of the socket does not keep them out."""
-    os.chmod(daemon.run_dir, 0o755)
-    os.chmod(socket_path(daemon.run_dir), 0o666)  # noqa: S103 - what is tested
+    Path(daemon.run_dir).chmod(0o755)
+    Path(socket_path(daemon.run_dir)).chmod(0o666)
 
     def accepted(uid: int) -> int:
         # The child plays both parts; the peer's uid counts, not the daemon's.
@@ -285,7 +285,7 @@ def test_somebody_else_than_root_is_hung_up_on(daemon: Daemon) -> None:
 
 
 def test_somebody_else_than_root_cannot_even_connect(daemon: Daemon) -> None:
-    os.chmod(daemon.run_dir, 0o755)
+    Path(daemon.run_dir).chmod(0o755)
 
     def work() -> bool:
         os.chdir(daemon.run_dir)

@@ -182,11 +182,13 @@ def test_the_memory_is_asked_for_the_identity_and_the_time(server: Server) -> No
     assert server.replay.asked == [expected]
 
 
-def test_an_error_of_the_program_is_not_taken_for_a_packets(server: Server) -> None:
+def test_an_error_of_the_program_is_not_taken_for_a_packets(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def admit(*_: object) -> None:
         raise ZeroDivisionError
 
-    server.replay.admit = admit  # type: ignore[method-assign]
+    monkeypatch.setattr(server.replay, "admit", admit)
     with pytest.raises(ZeroDivisionError):
         server.consider(sealed())
 
@@ -246,5 +248,7 @@ def test_a_vector_has_the_outcome_that_it_expects(name: str) -> None:
         assert server.replay.asked == []
     else:
         decision = server.consider(vector.packet, now, source)
-        rejected = isinstance(decision, Rejected)
-        assert expected == (decision.error.outcome if rejected else "success")
+        outcome = (
+            decision.error.outcome if isinstance(decision, Rejected) else "success"
+        )
+        assert expected == outcome

@@ -374,9 +374,9 @@ class TestAFailingDisk:
         current = start(directory)
         disk.fail("sync", error=errno.EIO)
         admit(current, 1)
-        assert not current.problem
+        before = current.problem
         current.sync()
-        assert current.problem == "replay store: Input/output error"
+        assert (before, current.problem) == ("", "replay store: Input/output error")
         assert not path_in(directory).exists()
 
 

@@ -503,11 +503,11 @@ class TestSweeping:
     ) -> None:
         """The first poll finds nothing, and the second has the listener leave."""
 
-        def sweep() -> float | None:
+        def sweep() -> float:
             firewall.calls.append("sweep")
             if firewall.count("sweep") == 3:
                 listener.socket.shutdown(socket.SHUT_WR)
-            return clock.wall
+            return float(clock.wall)
 
         firewall.sweep = sweep  # type: ignore[method-assign]
         listener.granter.serve()
@@ -573,7 +573,9 @@ class TestUserFiles:
         (tmp_path / "ada.toml").rename(tmp_path / "bob.toml")
         assert self.hand_over(listener) == {"bob.toml": b"ada"}
 
-    @pytest.mark.parametrize("name", ["ada", "ada.toml~", "\u00e4.toml", "a" * 44 + ".toml"])
+    @pytest.mark.parametrize(
+        "name", ["ada", "ada.toml~", "\u00e4.toml", "a" * 44 + ".toml"]
+    )
     def test_have_names_that_fit_a_message(
         self, listener: Listener, tmp_path: Path, name: str
     ) -> None:
@@ -656,7 +658,7 @@ class TestTheProgram:
         def work() -> tuple[int, list[int], str, int]:
             firewall = RecordingFirewall()
             stderr = io.StringIO()
-            granter_module.choose = lambda *_: (firewall, "testing")
+            vars(granter_module)["choose"] = lambda *_: (firewall, "testing")
             sys.stderr = stderr
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             for data in wanted:
@@ -680,7 +682,7 @@ class TestTheProgram:
     def test_ends_with_an_error_when_the_rules_are_broken(
         self, configuration: Path
     ) -> None:
-        status, kinds, log, _ = self.run(configuration, b"?", encode_grant(wish()))
+        status, kinds, log, _ = self.run(configuration, b"?")
         assert status == 1
         assert kinds == [message.READY]
         assert log.endswith("spasshd: error: granter: size\n")
@@ -719,7 +721,7 @@ class TestTheProgram:
                 ours.close()
                 return firewall, "testing"
 
-            granter_module.choose = choose
+            vars(granter_module)["choose"] = choose
             return granter_module.main([str(configuration), str(theirs.detach())])
 
         assert in_child(work) == 0

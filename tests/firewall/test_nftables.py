@@ -1,0 +1,261 @@
+"""What only the nftables back end has to do."""
+
+import os
+import time
+
+import pytest
+from firewall.backends import DNS, MARK, SETTINGS, make, only, to
+from firewall.network import CLIENT, STRANGER, Network, everything, sh
+
+from spassh_server.firewall import FirewallError, foreign
+from spassh_server.firewall.libnftables import LibNftables
+
+CLIENTS = tuple(CLIENT.values())
+STRANGERS = tuple(STRANGER.values())
+EVERYBODY = CLIENTS + STRANGERS
+
+
+def test_after_flush_ruleset_the_next_repair_protects_again(network: Network) -> None:
+    firewall = make("nftables")
+    firewall.prepare()
+    firewall.grant(to(CLIENT[4]), 60)
+    sh("nft", "flush", "ruleset")
+    assert firewall.grants() == []
+    assert all(network.is_open(source) for source in EVERYBODY)
+    assert firewall.repair() is True
+    assert all(network.is_silent(source) for source in EVERYBODY)
+    firewall.grant(to(CLIENT[4]), 60)
+    assert network.is_open(CLIENT[4])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flush chain inet spassh-t input",
+        "insert rule inet spassh-t input accept",
+        "add rule inet spassh-t input tcp dport 22 accept",
+        "add chain inet spassh-t other { type filter hook input priority -11; }",
+        "flush chain inet spassh-t input; delete chain inet spassh-t input",
+    ],
+)
+def test_damage_to_our_own_table_is_mended(damage: str, network: Network) -> None:
+    firewall = make("nftables")
+    firewall.prepare()
+    intact = everything()
+    assert firewall.repair() is False
+    sh("nft", damage)
+    assert firewall.repair() is True
+    assert everything() == intact
+    assert firewall.repair() is False
+
+
+def test_a_dormant_table_is_woken(network: Network) -> None:
+    firewall = make("nftables")
+    firewall.prepare()
+    firewall.grant(to(CLIENT[4]), 60)
+    sh("nft", "add table inet spassh-t { flags dormant; }")
+    assert network.is_open(STRANGER[4])
+    firewall.prepare()
+    assert network.is_silent(STRANGER[4])
+    assert network.is_open(CLIENT[4])
+
+
+CHAIN = "chain inet spassh-t input { type filter hook input priority -10; }"
+SET = "set inet spassh-t granted{0} {{ type ipv{0}_addr . inet_proto . inet_service; }}"
+ANOTHER_SET = "set inet spassh-t granted4 { type ipv4_addr; flags timeout; }"
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [ANOTHER_SET],
+        [CHAIN],
+        [CHAIN, ANOTHER_SET],
+        [CHAIN, SET.format(4), SET.format(6)],
+        [CHAIN, "map inet spassh-t granted6 { type ipv4_addr : verdict; }"],
+        ["chain inet spassh-t input { type filter hook input priority 0; }"],
+        ["chain inet spassh-t input"],
+        [CHAIN, "chain inet spassh-t more { type filter hook output priority 0; }"],
+    ],
+)
+def test_a_table_of_our_name_that_we_did_not_make_is_replaced(
+    objects: list[str], network: Network
+) -> None:
+    lines = ["table inet spassh-t", *objects]
+    sh("nft", "-f", "-", text="".join(f"add {line}\n" for line in lines))
+    firewall = make("nftables")
+    assert firewall.unavailable() is None
+    firewall.prepare()
+    for source in CLIENTS:
+        firewall.grant(to(source), 60)
+    assert len(firewall.grants()) == 2
+    assert all(network.is_open(source) for source in CLIENTS)
+    assert all(network.is_silent(source) for source in STRANGERS)
+    assert firewall.repair() is False
+
+
+def test_elements_that_an_administrator_adds_end_too(network: Network) -> None:
+    firewall = make("nftables")
+    firewall.prepare()
+    element = f"{{ {CLIENT[4]} . tcp . 22 }}"
+    sh("nft", f"add element inet spassh-t granted4 {element}")
+    ((grant, left),) = firewall.grants()
+    assert grant == to(CLIENT[4])
+    assert 1 <= left <= 15
+
+
+def test_a_table_with_an_owner_refuses_and_we_protect_nothing_then(
+    network: Network,
+) -> None:
+    """Without us, nobody could get in any more who was let in by that firewall."""
+    owner = LibNftables()
+    owner.run(
+        "table inet owned { flags owner; chain input {"
+        " type filter hook input priority 0; policy accept; tcp dport 23 drop; }; }"
+    )
+    sh("iptables-legacy", "-P", "INPUT", "ACCEPT")
+    firewall = make("nftables")
+    with pytest.raises(FirewallError, match="chain inet owned input") as caught:
+        firewall.prepare()
+    assert "NftablesTableOwner" in caught.value.hint
+    assert "spassh-t:" in sh("iptables-legacy", "-S"), "the others are mended"
+    assert all(network.is_open(source) for source in EVERYBODY)
+    firewall.remove()
+    assert "spassh" not in everything()
+    owner.close()
+
+
+def test_the_mark_may_change(network: Network) -> None:
+    sh("iptables", "-P", "INPUT", "DROP")
+    sh("ip6tables-legacy", "-P", "INPUT", "DROP")
+    make("nftables").prepare()
+    other = make("nftables", SETTINGS._replace(mark=0x8000_0000))
+    assert other.repair() is True
+    other.prepare()
+    text = everything()
+    assert f"{MARK:#x}" not in text
+    assert "0x80000000" in text
+    other.remove()
+    assert "spassh" not in everything()
+
+
+def test_chains_that_cannot_drop_are_left_alone(network: Network) -> None:
+    sh("nft", "-f", "-", text=HARMLESS)
+    before = sh("nft", "list", "ruleset")
+    firewall = make("nftables")
+    firewall.prepare()
+    assert sh("nft", "list", "ruleset").startswith(before)
+
+
+HARMLESS = """
+table inet harmless {
+    chain input {
+        type filter hook input priority 0; policy accept
+        ct state established accept
+        log prefix "seen"
+    }
+    chain forward {
+        type filter hook forward priority 0; policy drop
+    }
+    chain output {
+        type filter hook output priority 0; policy drop
+        accept
+    }
+}
+"""
+
+
+def test_without_iptables_its_chain_is_one_of_nftables(
+    network: Network, tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sh("iptables", "-P", "INPUT", "DROP")
+    only(["nft"], tmp_path, monkeypatch)
+    firewall = make("nftables")
+    firewall.prepare()
+    firewall.grant(to(CLIENT[4]), 60)
+    assert network.is_open(CLIENT[4])
+    assert firewall.repair() is False
+    firewall.remove()
+    assert "spassh" not in everything()
+
+
+def test_a_legacy_table_without_its_program_is_an_error(
+    network: Network, tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sh("ip6tables-legacy", "-P", "INPUT", "DROP")
+    only(["nft"], tmp_path, monkeypatch)
+    with pytest.raises(FirewallError, match="ip6tables-legacy not found"):
+        make("nftables").prepare()
+
+
+def test_a_kernel_without_the_legacy_variant_is_no_obstacle(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = ((4, "/proc/net/no_such_names"),)
+    monkeypatch.setattr(foreign, "LEGACY_TABLES", nowhere)
+    make("nftables").prepare()
+    assert network.is_silent(STRANGER[4])
+
+
+def test_legacy_tables_are_not_made_by_looking_for_them(network: Network) -> None:
+    firewall = make("nftables")
+    assert firewall.unavailable() is None
+    firewall.prepare()
+    firewall.repair()
+    firewall.remove()
+    for path in ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"):
+        with open(path, encoding="ascii") as names:
+            assert not names.read()
+
+
+def test_thousands_of_grants_take_no_memory_and_no_descriptors(
+    network: Network,
+) -> None:
+    firewall = make("nftables")
+    firewall.prepare()
+
+    def give(count: int) -> None:
+        for number in range(count):
+            address = f"198.51.100.{number % 10}"
+            firewall.grant(to(address), 60 + number)
+            if number % 3 == 0:
+                firewall.revoke(to(address))
+
+    give(500)
+    memory, descriptors = resident(), os.listdir("/proc/self/fd")
+    give(3000)
+    assert os.listdir("/proc/self/fd") == descriptors
+    assert resident() - memory < 300_000
+
+
+def test_errors_take_no_memory_and_no_descriptors(network: Network) -> None:
+    firewall = make("nftables")
+
+    def fail(count: int) -> None:
+        for _ in range(count):
+            with pytest.raises(FirewallError, match="nftables: "):
+                firewall.grant(to(CLIENT[4]), 60)
+
+    fail(30)
+    memory, descriptors = resident(), os.listdir("/proc/self/fd")
+    fail(100)
+    assert len(os.listdir("/proc/self/fd")) <= len(descriptors)
+    assert resident() - memory < 300_000
+
+
+def test_a_grant_takes_about_a_millisecond(network: Network) -> None:
+    firewall = make("nftables")
+    firewall.prepare()
+    times = []
+    for number in range(100):
+        start = time.perf_counter()
+        firewall.grant(to(f"198.51.100.{number}", DNS), 60)
+        times.append(time.perf_counter() - start)
+    # Ten times what it takes when nothing else runs.
+    assert sorted(times)[50] < 0.01
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process occupies."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")

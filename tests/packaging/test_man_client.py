@@ -1,0 +1,151 @@
+"""The client's man pages: well-formed, and true about options and keys."""
+
+import argparse
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from spassh import profile
+from spassh.protocol.limits import DEFAULT_KNOCK_PORT
+from spassh.usage import parser
+
+MAN = Path(__file__).parents[2] / "man"
+
+COMMON = ["NAME", "SYNOPSIS", "DESCRIPTION", "FILES", "EXAMPLES", "SEE ALSO"]
+
+SECTIONS = {
+    "spassh.1": [
+        *COMMON,
+        "ENVIRONMENT",
+        "EXIT STATUS",
+        "DIAGNOSTICS",
+        "SECURITY CONSIDERATIONS",
+    ],
+    "spassh.toml.5": COMMON,
+}
+
+# It depends on what is installed where the test runs.
+NOT_THE_PAGE = ("referenced manual not found", "mandoc.db")
+
+
+def read(page: str) -> str:
+    return (MAN / page).read_text()
+
+
+@pytest.mark.parametrize("page", SECTIONS)
+@pytest.mark.parametrize(
+    "program", [["mandoc", "-T", "lint"], ["groff", "-mdoc", "-ww", "-z"]], ids=str
+)
+def test_a_page_is_well_formed(program: list[str], page: str) -> None:
+    if not shutil.which(program[0]):
+        pytest.skip(f"no {program[0]} here")
+    done = subprocess.run(
+        [*program, str(MAN / page)], capture_output=True, text=True, check=False
+    )
+    said = (done.stdout + done.stderr).splitlines()
+    assert [
+        line for line in said if not any(word in line for word in NOT_THE_PAGE)
+    ] == []
+
+
+@pytest.mark.parametrize("page", SECTIONS)
+def test_a_page_has_its_sections(page: str) -> None:
+    sections = re.findall(r"^\.Sh (.*)$", read(page), re.MULTILINE)
+    assert sorted(sections) == sorted(SECTIONS[page])
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each verb, and that of all of them as ""."""
+    top = parser()
+    verbs = next(
+        action.choices
+        for action in top._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return {"": top, **verbs}
+
+
+def items(page: str, begin: str, end: str) -> list[str]:
+    """Return the heads of the list items between two lines, each on one line."""
+    text = read(page).split(begin, 1)[1].split(end, 1)[0]
+    text = re.sub(
+        r"^\.It Xo\n(.*?)\.Xc$", _joined, text, flags=re.DOTALL | re.MULTILINE
+    )
+    return re.findall(r"^\.It (.*)$", text, re.MULTILINE)
+
+
+def _joined(head: "re.Match[str]") -> str:
+    return ".It " + " ".join(line.lstrip(".") for line in head[1].splitlines())
+
+
+def documented_options() -> set[tuple[str, str]]:
+    """Return (verb, option) for each option that has an item of its own."""
+    found = set()
+    verb = ""
+    for head in items("spassh.1", ".Sh DESCRIPTION", "These options stand alone"):
+        if head.startswith("Nm Cm "):
+            verb = head.split()[2]
+        else:
+            found |= {(verb, option) for option in flags(head)}
+    for head in items("spassh.1", "These options stand alone", ".Sh ENVIRONMENT"):
+        found |= {("", option) for option in flags(head)}
+    return found
+
+
+def flags(head: str) -> list[str]:
+    """Return the options in the head of an item: `Fl v , -verbose` has two."""
+    words = head.split()
+    assert words[0] == "Fl"
+    end = words.index("Ar") if "Ar" in words else len(words)
+    return [f"-{word}" for word in words[1:end] if word != ","]
+
+
+def test_the_page_and_the_help_have_the_same_options() -> None:
+    expected = {
+        (verb, option)
+        for verb, its_parser in parsers().items()
+        for action in its_parser._actions
+        for option in action.option_strings
+        # Every verb has a help, and the page tells so once.
+        if not verb or action.dest != "help"
+    }
+    assert documented_options() == expected
+
+
+def test_the_page_and_the_help_have_the_same_verbs() -> None:
+    heads = items("spassh.1", ".Sh DESCRIPTION", "These options stand alone")
+    verbs = {head.split()[2] for head in heads if head.startswith("Nm Cm ")}
+    assert verbs == set(parsers()) - {""}
+
+
+def test_the_synopsis_has_every_option_and_argument() -> None:
+    synopsis = read("spassh.1").split(".Sh SYNOPSIS")[1].split(".Sh")[0]
+    for verb, its_parser in parsers().items():
+        text = synopsis.split(f".Cm {verb}\n")[-1].split(".Nm\n")[0]
+        for action in its_parser._actions:
+            if action.dest in {"help", "verb"}:
+                continue
+            # Of two spellings, the short one is enough.
+            word = (
+                action.option_strings[0][1:] if action.option_strings else action.dest
+            )
+            assert re.search(rf"(?:Fl|Ar) {word}\b", text if verb else synopsis), word
+
+
+def test_the_page_and_the_profile_have_the_same_keys() -> None:
+    heads = items("spassh.toml.5", "with these keys", ".Ss")
+    assert [head.removeprefix("Ic ") for head in heads] == list(profile._REQUIREMENTS)
+
+
+def test_the_page_has_the_limits_of_the_profile() -> None:
+    page = read("spassh.toml.5")
+    for number in (
+        DEFAULT_KNOCK_PORT,
+        profile.DEFAULT_TIMEOUT,
+        profile.MAX_TIMEOUT,
+        65535,
+    ):
+        assert f" {number}." in page

@@ -1,0 +1,419 @@
+"""Every failure that a user can meet: its message, its hint, and its exit code.
+
+The messages are spelled as in the DIAGNOSTICS of spassh(1): a word in capitals stands
+for what is different each time.
+"""
+
+import errno
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from unit.client.parties import KEYS, NOW_MS, PROFILE, Gate, Home, Shut, invite
+
+from spassh import connect, handover, profile
+from spassh.cli import proxy_arguments
+from spassh.errors import SpasshError
+from spassh.knock import Knocker
+from spassh.private import PrivateFile
+from spassh.protocol.crypto import PrivateKey
+from spassh.resolve import Address, Resolving, SocketAddress
+from spassh.ui import silent
+from spassh.verbs import import_, keygen
+
+MAN_PAGE = Path(__file__).parents[3] / "man" / "spassh.1"
+
+HOST = "server.example"
+
+
+class Scene:
+    """Where a failure takes place."""
+
+    def __init__(
+        self, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.home = home
+        self.tmp_path = tmp_path
+        self.monkeypatch = monkeypatch
+
+    def find(self) -> None:
+        profile.find(self.home.path, HOST)
+
+    def load_keys(self) -> None:
+        found = profile.find(self.home.path, HOST)
+        assert found is not None
+        profile.load_keys(found, self.home.path)
+
+    def take(self, text: str) -> None:
+        """Import an invite from a file."""
+        path = self.tmp_path / "invite"
+        path.write_text(text)
+        import_.run(str(path), [], force=False)
+
+
+Provoke = Callable[[Scene], None]
+
+
+class Failure(NamedTuple):
+    """One row: what is said, the beginning of the hint, the exit code, and how."""
+
+    message: str
+    hint: str
+    exit_code: int
+    provoke: Provoke
+
+
+def command_line(*words: str) -> Provoke:
+    return lambda _: (None, proxy_arguments(list(words)))[0]
+
+
+def fdpass_into_a_file(scene: Scene) -> None:
+    with (scene.tmp_path / "file").open("w") as file:
+        handover.check_can_pass(file.fileno())
+
+
+def ssh_is_gone(_: Scene) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        handover.pass_socket(ours, ours.fileno())
+
+
+def bad_host_option(_: Scene) -> None:
+    import_.run("-", ["two words"], force=False)
+
+
+def no_such_name(scene: Scene) -> None:
+    def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    scene.monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    Resolving(HOST, 22).wait()
+
+
+def through(address: Address, failure: int, timeout: float = 10) -> None:
+    def knock(_: Address) -> SocketAddress:
+        if failure:
+            raise OSError(failure, os.strerror(failure))
+        return ("127.0.0.1", 0)
+
+    target = connect.Target(HOST, 22, [address])
+    connect.through(target, knock, time.monotonic, timeout, silent)
+
+
+def no_route(_: Scene) -> None:
+    through(Address(socket.AF_INET, ("192.0.2.1", 22)), errno.ENETUNREACH)
+
+
+def no_route_plainly(_: Scene) -> None:
+    # A link-local address without a zone leads nowhere.
+    address = Address(socket.AF_INET6, ("fe80::1", 22, 0, 0))
+    connect.plainly(connect.Target(HOST, 22, [address]), silent)
+
+
+def stays_shut(_: Scene) -> None:
+    with Shut() as shut:
+        through(shut.address, 0, 0.05)
+
+
+def stays_shut_plainly(_: Scene) -> None:
+    with Shut() as shut:
+        connect.plainly(connect.Target(HOST, 22, [shut.address]), silent, 0.05)
+
+
+def refused(_: Scene) -> None:
+    with Gate() as gate:
+        through(gate.address, 0)
+
+
+def refused_plainly(_: Scene) -> None:
+    with Gate() as gate:
+        connect.plainly(connect.Target(HOST, 22, [gate.address]), silent)
+
+
+def relay(stdout: str, *, reset: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs = listener.accept()[0]
+    if reset:
+        # A close with unread data is a reset.
+        ours.sendall(b"x")
+        theirs.recv(1, socket.MSG_PEEK)
+    else:
+        theirs.sendall(b"x")
+    theirs.close()
+    read, write = os.pipe()
+    out = os.open(stdout, os.O_WRONLY)
+    try:
+        with ours:
+            handover.relay(ours, read, out)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def connection_lost(_: Scene) -> None:
+    relay(os.devnull, reset=True)
+
+
+def disk_full(_: Scene) -> None:
+    relay("/dev/full", reset=False)
+
+
+def with_profile(**fields: str) -> Provoke:
+    def provoke(scene: Scene) -> None:
+        scene.home.profile(**fields)
+        scene.load_keys()
+
+    return provoke
+
+
+def with_file(text: str | bytes) -> Provoke:
+    def provoke(scene: Scene) -> None:
+        scene.home.write("server.toml", text)
+        scene.find()
+
+    return provoke
+
+
+def unreadable(scene: Scene) -> None:
+    PrivateFile(f"{scene.home.profile()}/below")
+
+
+def no_directory(scene: Scene) -> None:
+    Path(scene.home.path).mkdir()
+    scene.home.profiles.write_text("")
+    scene.find()
+
+
+def no_regular_file(scene: Scene) -> None:
+    (scene.home.profiles / "server.toml").mkdir(parents=True)
+    scene.find()
+
+
+def foreign(scene: Scene) -> None:
+    path = scene.home.profile()
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        other = os.geteuid() + 1
+        scene.monkeypatch.setattr(os, "geteuid", lambda: other)
+    scene.find()
+
+
+def open_to_others(scene: Scene) -> None:
+    scene.home.profile().chmod(0o644)
+    scene.find()
+
+
+def low_order_server(_: Scene) -> None:
+    keys = KEYS._replace(server=bytes(32))
+    Knocker(PROFILE, keys, 22, lambda: NOW_MS, lambda size: b"\1" * size)
+
+
+def two_profiles(scene: Scene) -> None:
+    scene.home.profile("a.toml")
+    scene.home.profile("b.toml")
+    scene.find()
+
+
+def taken_host(scene: Scene) -> None:
+    scene.home.profile("other.toml")
+    scene.take(invite())
+
+
+def no_key(scene: Scene) -> None:
+    with_profile(secret="")(scene)
+
+
+def damaged_key(scene: Scene) -> None:
+    scene.home.write_key("no key")
+    no_key(scene)
+
+
+def second_key(scene: Scene) -> None:
+    scene.home.write_key()
+    keygen.run()
+
+
+def invite_for_another(scene: Scene) -> None:
+    scene.home.write_key()
+    scene.take(invite(client=PrivateKey(b"\5" * 32).public, secret=b""))
+
+
+def after_an_invite(**changes: object) -> Provoke:
+    def provoke(scene: Scene) -> None:
+        scene.take(invite())
+        scene.take(invite(**changes))
+
+    return provoke
+
+
+def over_a_broken_profile(scene: Scene) -> None:
+    scene.home.write("server.example.toml", "")
+    scene.take(invite())
+
+
+def no_invite_file(scene: Scene) -> None:
+    import_.run(str(scene.tmp_path / "gone"), [], force=False)
+
+
+def unwritable(scene: Scene) -> None:
+    Path(scene.home.path).write_text("")
+    keygen.run()
+
+
+USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
+AGAIN = "import the invite again with 'spassh import --force'"
+FORCE = "'spassh import --force' replaces it"
+
+FAILURES = [
+    Failure("unknown option OPTION", USAGE, 2, command_line("-x", "host", "22")),
+    Failure("proxy takes a host and a port", USAGE, 2, command_line("host")),
+    Failure("not a port: WORD", "a port is a number", 2, command_line("host", "ssh")),
+    Failure(
+        "--fdpass needs a socket as standard output",
+        "set ProxyUseFdpass yes in ssh_config, or drop --fdpass",
+        2,
+        fdpass_into_a_file,
+    ),
+    Failure("--host: REASON", "give the name or address", 2, bad_host_option),
+    Failure(
+        "cannot resolve HOST: REASON",
+        "see that the name is spelled right",
+        4,
+        no_such_name,
+    ),
+    Failure("cannot reach HOST: REASON", "see that the network is up", 5, no_route),
+    Failure(
+        "cannot reach HOST: REASON", "see that the network is up", 5, no_route_plainly
+    ),
+    Failure(
+        "port PORT of HOST stays shut: no answer within SECONDS s",
+        "see that this computer's clock is right",
+        6,
+        stays_shut,
+    ),
+    Failure(
+        "port PORT of HOST stays shut: no answer within SECONDS s",
+        "if spassh guards it, 'spassh import --host server.example' opens it",
+        6,
+        stays_shut_plainly,
+    ),
+    Failure("HOST refuses connections to port PORT", "see that sshd runs", 7, refused),
+    Failure(
+        "HOST refuses connections to port PORT",
+        "see that sshd runs",
+        7,
+        refused_plainly,
+    ),
+    Failure("connection lost: REASON", "log in again", 1, connection_lost),
+    Failure("cannot write the output: REASON", "see that there is room", 1, disk_full),
+    Failure("ssh did not wait: REASON", "", 1, ssh_is_gone),
+    Failure("FILE: cannot be read: REASON", "see whose it is with: ls", 3, unreadable),
+    Failure(
+        "FILE: cannot be read: REASON", "see whose it is with: ls", 3, no_directory
+    ),
+    Failure("FILE: not a regular file", "replace it by one", 3, no_regular_file),
+    Failure("FILE: larger than 16384 bytes", AGAIN, 3, with_file("#" * 16385)),
+    Failure(
+        "FILE: not UTF-8 in line NUMBER", "save it as UTF-8", 3, with_file(b"\xff")
+    ),
+    Failure("FILE: not TOML: REASON", f"mend the line, or {AGAIN}", 3, with_file("=")),
+    Failure("FILE: belongs to another user, uid NUMBER", "chown ", 3, foreign),
+    Failure(
+        "FILE: other users can read or change it", "chmod 600 /", 3, open_to_others
+    ),
+    Failure("FILE: unknown key 'KEY'", "take it out", 3, with_profile(prot="1")),
+    Failure("FILE: 'KEY' is missing", AGAIN, 3, with_profile(psk="")),
+    Failure(
+        "FILE: 'KEY' must be REQUIREMENT",
+        "for example: port = 62201",
+        3,
+        with_profile(port="0"),
+    ),
+    Failure("FILE: 'KEY': REASON", AGAIN, 3, with_profile(psk='"damaged"')),
+    Failure("FILE: 'KEY': REASON", "ask the server's", 3, low_order_server),
+    Failure(
+        "FILE: names 'HOST' as FILE does", "take the host out of one", 3, two_profiles
+    ),
+    Failure("FILE: names 'HOST' already", "take the host out of it", 3, taken_host),
+    Failure("FILE: there is no key", "make one with 'spassh keygen'", 3, no_key),
+    Failure("FILE: not a key: REASON", "put back the line that", 3, damaged_key),
+    Failure("FILE: there is a key already: KEY", "to make another: mv", 3, second_key),
+    Failure(
+        "FILE: the invite is for another key: KEY",
+        "have the server make an invite for this one: spassh-public-",
+        3,
+        invite_for_another,
+    ),
+    Failure(
+        "FILE: belongs to another server",
+        FORCE,
+        3,
+        after_an_invite(server=PrivateKey(b"\4" * 32).public),
+    ),
+    Failure("FILE: belongs to user NAME", FORCE, 3, after_an_invite(user="bob")),
+    Failure(
+        "FILE: is there already, and cannot be used", FORCE, 3, over_a_broken_profile
+    ),
+    Failure("cannot read FILE: REASON", "give the file that", 1, no_invite_file),
+    Failure(
+        "no invite: longer than 4096 bytes",
+        "an invite is one line",
+        1,
+        lambda scene: scene.take(" " * 4097),
+    ),
+    Failure(
+        "cannot read the invite: REASON",
+        "copy all of the line",
+        1,
+        lambda scene: scene.take("hello"),
+    ),
+    Failure("cannot write FILE: REASON", "see that the directory", 1, unwritable),
+]
+
+
+VARIABLE = re.compile(
+    r"\b(?:OPTION|WORD|HOST|PORT|REASON|SECONDS|FILE|NUMBER|KEY|REQUIREMENT|NAME)\b"
+)
+
+
+def pattern(message: str) -> str:
+    """Turn the spelling of the man page into a regular expression."""
+    return ".+".join(map(re.escape, VARIABLE.split(message)))
+
+
+@pytest.mark.parametrize(
+    "failure", FAILURES, ids=lambda failure: failure.provoke.__qualname__
+)
+def test_a_failure_is_told_with_a_remedy_and_an_exit_code(
+    failure: Failure, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SpasshError) as caught:
+        failure.provoke(Scene(home, tmp_path, monkeypatch))
+    error = caught.value
+    assert re.fullmatch(pattern(failure.message), str(error))
+    assert error.hint.startswith(failure.hint)
+    assert bool(error.hint) == bool(failure.hint)
+    assert error.exit_code == failure.exit_code
+    for text in (str(error), error.hint):
+        assert text == text.strip().removesuffix(".")
+
+
+def test_the_man_page_lists_every_message_and_no_other() -> None:
+    diagnostics = MAN_PAGE.read_text().split(".Sh DIAGNOSTICS")[1].split(".Sh ")[0]
+    listed = re.findall(r'^\.It Li "(.*)"$', diagnostics, re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert sorted(listed) == sorted({failure.message for failure in FAILURES})
+
+
+def test_the_man_page_lists_every_exit_code() -> None:
+    status = MAN_PAGE.read_text().split(".Sh EXIT STATUS")[1].split(".Sh ")[0]
+    listed = {int(code) for code in re.findall(r"^\.It (\d+)$", status, re.MULTILINE)}
+    assert listed == {0, 130} | {failure.exit_code for failure in FAILURES}

@@ -1,0 +1,62 @@
+"""A listener that has become nobody, in a fresh Python: what does it still import?
+
+Run as `python -m unit.server.unprivileged DIRECTORY`, with packets in hex on standard
+input. DIRECTORY has users.d; the answer on standard output is JSON.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from unit.server.parties import NOW
+from unit.server.rig import Rig
+
+from spassh_server import listener
+from spassh_server.privsep import message
+from spassh_server.privsep.message import Answer
+from spassh_server.privsep.sandbox import become
+from spassh_server.store import MAX_BYTES
+
+NOBODY = 65534
+
+
+class Watcher:
+    """Asked for every module that is not loaded yet; finds none of them."""
+
+    imported: list[str] = []  # noqa: RUF012 - one list for one run
+
+    @classmethod
+    def find_spec(cls, name: str, *_: object) -> None:
+        cls.imported.append(name)
+
+
+def main() -> None:
+    packets = [bytes.fromhex(line) for line in sys.stdin.read().split("\n")]
+    directory = Path(sys.argv[1])
+    rig = Rig(directory, ready=False)
+    files = sorted(os.listdir(rig.users_dir))
+    fds = [os.open(rig.users_dir / name, os.O_RDONLY) for name in files]
+    vars(listener)["now_ms"] = lambda: NOW
+    become(NOBODY, NOBODY, file_bytes=MAX_BYTES)
+    sys.meta_path.insert(0, Watcher)
+
+    rig.answer(message.READY, 0)
+    for name, fd in zip(files, fds, strict=True):
+        rig.listener._reload.add(Answer(message.USER_FILE, 1, name), [fd])
+    rig.answer(message.USERS_END, 1)
+    rig.frames(*packets)
+    rig.frames(packets[0], source="198.51.100.9")
+    rig.answer(message.GRANTED, 1)
+    rig.store.sync()
+    state = rig.ask("status")
+    text = json.dumps(state | {"imported": Watcher.imported})
+
+    sys.meta_path.remove(Watcher)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
