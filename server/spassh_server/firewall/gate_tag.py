@@ -22,4 +22,4 @@ def parse_tag(comment: str, name: str) -> int:
         mark = int(comment.partition(":")[2], 16)
     except ValueError:
         return 0
-    return mark if comment == render_tag(name, mark) else 0
+    return mark if mark > 0 and comment == render_tag(name, mark) else 0

@@ -107,7 +107,7 @@ def parse_listing(text: bytes, kind: str) -> list[dict[str, Any]]:
     """
     try:
         listing = json.loads(text.decode(errors="replace"))["nftables"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise FirewallError("nftables: it lists nothing in JSON", _HINT) from error
     return [entry[kind] for entry in listing if kind in entry]
 

@@ -17,6 +17,7 @@ from unit.firewall.texts import (
 )
 
 from spassh_server.firewall import FirewallError, Grant, Settings
+from spassh_server.firewall.ipsets import parse_save, render_element, render_sets
 from spassh_server.firewall.iptables_render import (
     TimedGrant,
     chain_name,
@@ -29,7 +30,6 @@ from spassh_server.firewall.iptables_render import (
     render_timed,
     render_unjump,
 )
-from spassh_server.firewall.ipsets import parse_save, render_element, render_sets
 from spassh_server.firewall.xtables import comment_of
 
 ALLOWED = set(string.ascii_letters + string.digits + ' -.:,[]"/')
@@ -37,7 +37,8 @@ MATCH_SET = "-m set --match-set spassh-4 src,dst -j ACCEPT"
 
 CHAIN = """\
 :SPASSH - [0:0]
--A SPASSH -m comment --comment "spassh 1/8" -m set --match-set spassh-4 src,dst -j ACCEPT
+-A SPASSH -m comment --comment "spassh 1/8"\
+ -m set --match-set spassh-4 src,dst -j ACCEPT
 -A SPASSH -m comment --comment "spassh 2/8" -p tcp -m tcp --dport 22\
  -m conntrack --ctstate ESTABLISHED -j ACCEPT
 -A SPASSH -m comment --comment "spassh 3/8" -p tcp -m tcp --dport 22 -j DROP
@@ -178,7 +179,7 @@ def test_grants_are_read_from_what_ipset_saves() -> None:
         "add spassh-6 2001:db8::2,udp:53 timeout 29\n"
         "add spassh-4 192.0.2.2,6:22 timeout 7\n"
     )
-    assert [(GRANT6, 29), (GRANT4, 7)] == [tuple(one) for one in parse_save(text)]
+    assert [tuple(one) for one in parse_save(text)] == [(GRANT6, 29), (GRANT4, 7)]
 
 
 @given(settings, grants, seconds)
@@ -189,7 +190,7 @@ def test_no_byte_outside_the_alphabet_is_emitted(
     timed = render_timed(any_settings.name, TimedGrant(grant, end))
     lines = [
         *render_chain(chain, [timed, *render_rules(any_settings, [])]),
-        *render_jump(chain, [f"-A INPUT -j OTHER", f"-A INPUT -j {chain}"]),
+        *render_jump(chain, ["-A INPUT -j OTHER", f"-A INPUT -j {chain}"]),
         *render_sets(any_settings.name, (4, 6)).splitlines(),
         *render_element(any_settings.name, grant),
     ]

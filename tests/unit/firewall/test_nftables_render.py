@@ -54,7 +54,7 @@ add rule inet spassh input udp dport 62201 drop comment "spassh 8/8"
 
 
 def test_the_table_is_added_to_what_is_there() -> None:
-    assert TABLE == render_table(SETTINGS, anew=False)
+    assert render_table(SETTINGS, anew=False) == TABLE
 
 
 def test_anew_it_is_deleted_first_and_in_the_same_transaction() -> None:
@@ -159,7 +159,7 @@ def test_grants_are_read_from_a_listing() -> None:
         ("192.0.2.3", "udp/53"): 0,
         ("192.0.2.4", "tcp/80"): 0,
     }
-    assert [] == parse_set({"name": "granted4"})
+    assert parse_set({"name": "granted4"}) == []
     assert isinstance(parse_set(listed)[0], ActiveGrant)
 
 

@@ -45,8 +45,8 @@ def test_what_cannot_be_executed_is_not_found(install: Install, tmp_path: Path) 
 def test_the_environment_is_clean(
     install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("LD_PRELOAD", "/tmp/evil.so")
-    monkeypatch.setenv("XTABLES_LIBDIR", "/tmp")
+    monkeypatch.setenv("LD_PRELOAD", "/evil.so")
+    monkeypatch.setenv("XTABLES_LIBDIR", "/")
     install("tool", "/usr/bin/env; pwd")
     lines = run.run("tool").decode().splitlines()
     assert "LC_ALL=C" in lines

@@ -1,5 +1,6 @@
 """Sessions that the kernel has, and the conntrack entries that are made of them."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ SERVER4, CLIENT4 = b"\xc0\x00\x02\x01", b"\xc0\x00\x02\x02"
 SERVER6 = b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01"
 CLIENT6 = b"\x20\x01\x0d\xb8" + bytes(11) + b"\x02"
 little_endian = pytest.mark.skipif(
-    sessions.sys.byteorder != "little", reason="the samples are little-endian"
+    sys.byteorder != "little", reason="the samples are little-endian"
 )
 
 
@@ -57,14 +58,14 @@ def test_an_ipv4_connection_of_an_ipv6_socket_is_one_of_ipv4() -> None:
 
 
 def test_an_empty_table_has_no_connections() -> None:
-    assert [] == parse_sockets(HEADER)
+    assert parse_sockets(HEADER) == []
 
 
 @little_endian
 def test_an_entry_says_who_began_and_that_the_other_answered() -> None:
     (session,) = parse_sockets(TCP)
     assert render_entry(session).hex() == (
-        "b8000000 0001 0506 00000000 00000000"  # length, CT_NEW, flags
+        "ac000000 0001 0506 00000000 00000000"  # length, CT_NEW, flags
         "02 00 0000"  # AF_INET
         "3400 0180 1400 0180 0800 0100 c0000202 0800 0200 c0000201"
         "1c00 0280 0500 0100 06000000 0600 0200 c3500000 0600 0300 00160000"

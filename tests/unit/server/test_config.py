@@ -97,8 +97,8 @@ def test_the_default_lifetime_keeps_to_the_cap(cap: int, lifetime: int) -> None:
         ("protect = ['22']", "protect: not a port: '22'", 'write protect = ["tcp/22"'),
         ("protect = 'tcp/22'", "protect: expected a list of strings", "write protect"),
         (
-            "protect = ['tcp/22']\ngrant_ports = ['tcp/80']",
-            "2: grant_ports: tcp/22 is protected, and nobody could be granted it",
+            "grant_ports = ['tcp/80']\nprotect = ['tcp/22']",
+            "grant_ports: tcp/22 is protected, and nobody could be granted it",
             'add "tcp/22" here',
         ),
         ("grant_ports = ['tcp/0']", "grant_ports: not a port", "write grant_ports"),
