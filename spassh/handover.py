@@ -7,7 +7,7 @@ from collections.abc import Callable
 from stat import S_ISFIFO, S_ISSOCK
 from typing import Final
 
-from .errors import SpasshError, UsageError, lower_reason
+from .errors import SpasshError, lower_reason
 
 CHUNK: Final = 128 * 1024
 """Most bytes in flight in each direction: twice what a pipe holds."""
@@ -18,20 +18,16 @@ _STDOUT = 1
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-def check_can_pass(stdout: int = _STDOUT) -> None:
-    """See that ssh waits for a socket, before anything is done that it would notice.
+def can_pass(stdout: int = _STDOUT) -> bool:
+    """Tell whether standard output is a socket over which ssh may wait for another.
 
-    Raises:
-        UsageError: standard output is nothing that a socket can be sent over.
+    With `ProxyUseFdpass yes` it is. Programs that read ssh_config and know no such
+    thing give us pipes, and are served by the relay all the same.
     """
-    if S_ISSOCK(os.fstat(stdout).st_mode):
-        with socket.socket(fileno=os.dup(stdout)) as sock:
-            if sock.family == socket.AF_UNIX:
-                return
-    raise UsageError(
-        "--fdpass needs a socket as standard output",
-        "set ProxyUseFdpass yes in ssh_config, or drop --fdpass",
-    )
+    if not S_ISSOCK(os.fstat(stdout).st_mode):
+        return False
+    with socket.socket(fileno=os.dup(stdout)) as sock:
+        return sock.family == socket.AF_UNIX
 
 
 def pass_socket(sock: socket.socket, stdout: int = _STDOUT) -> None:

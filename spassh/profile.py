@@ -253,12 +253,16 @@ def _profile(path: str, table: dict[str, Any]) -> Profile:
 
 def _hosts(path: str, table: dict[str, Any]) -> tuple[str, ...]:
     hosts = _required(path, table, "hosts")
-    try:
-        if type(hosts) is list and hosts:
-            return tuple(check_host(host) for host in hosts)
-    except (TextFormError, TypeError) as error:
-        raise _wrong(path, "hosts") from error
-    raise _wrong(path, "hosts")
+    if type(hosts) is not list or not hosts:
+        raise _wrong(path, "hosts")
+    for host in hosts:
+        if type(host) is not str:
+            raise _wrong(path, "hosts")
+        try:
+            check_host(host)
+        except TextFormError as error:
+            raise _wrong(path, "hosts") from error
+    return tuple(hosts)
 
 
 def _string(path: str, table: dict[str, Any], key: str) -> str:

@@ -27,8 +27,6 @@ def proxy(host: str, port: int, clocks: Clocks, tell: Tell, *, fdpass: bool) -> 
     Raises:
         SpasshError: it did not work.
     """
-    if fdpass:
-        handover.check_can_pass()
     resolving = Resolving(host, port)
     home = config_home()
     profile = find(home, host)
@@ -40,7 +38,7 @@ def proxy(host: str, port: int, clocks: Clocks, tell: Tell, *, fdpass: bool) -> 
         target = connect.Target(host, port, resolving.wait())
         tell(f"{host} is at " + ", ".join(map(str, target.addresses)))
         sock = connect.through(target, knock, clocks.monotonic, profile.timeout, tell)
-    if fdpass:
+    if fdpass and handover.can_pass():
         handover.pass_socket(sock)
     else:
         gc.enable()  # A relay may live for days.

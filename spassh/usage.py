@@ -49,7 +49,7 @@ def _add_proxy(verbs: "_Verbs[_Parser]") -> None:
         "proxy",
         help="connect ssh to a port behind spassh: its ProxyCommand",
         description="Knock if a profile names HOST, connect, and hand the connection"
-        " to ssh. Set 'ProxyCommand spassh proxy %%h %%p' in ssh_config(5).",
+        " to ssh. Set 'ProxyCommand spassh proxy %h %p' in ssh_config(5).",
         allow_abbrev=False,
     )
     verb.add_argument(

@@ -120,6 +120,7 @@ def test_readiness_is_told_to_systemd_once_it_is_true(lab: Lab) -> None:
             assert spasshd.status()["ready"] is True
         finally:
             assert daemon.stop() == 0
+            spasshd.verb("stop", "--open")
         assert sock.recv(64) == b"STOPPING=1"
 
 
@@ -187,7 +188,7 @@ def test_stop_keeps_the_drop_and_stop_open_takes_everything_away(
     server.verb("stop", "--open")
 
     assert port_answers(lab.stranger, SERVER4, 22)
-    assert "spassh" not in lab.server.run(["nft", "list", "ruleset"]).stdout
+    assert server.firewall_name not in lab.server.run(["nft", "list", "ruleset"]).stdout
 
 
 def test_a_second_daemon_with_the_same_configuration_is_refused(

@@ -104,15 +104,23 @@ def test_elements_that_an_administrator_adds_end_too(network: Network) -> None:
     assert 1 <= left <= 15
 
 
+OWNED = """
+table inet owned {
+    flags owner
+    chain input {
+        type filter hook input priority 0; policy accept
+        tcp dport 23 drop
+    }
+}
+"""
+
+
 def test_a_table_with_an_owner_refuses_and_we_protect_nothing_then(
     network: Network,
 ) -> None:
     """Without us, nobody could get in any more who was let in by that firewall."""
     owner = LibNftables()
-    owner.run(
-        "table inet owned { flags owner; chain input {"
-        " type filter hook input priority 0; policy accept; tcp dport 23 drop; }; }"
-    )
+    owner.run(OWNED)
     sh("iptables-legacy", "-P", "INPUT", "ACCEPT")
     firewall = make("nftables")
     with pytest.raises(FirewallError, match="chain inet owned input") as caught:
@@ -120,8 +128,22 @@ def test_a_table_with_an_owner_refuses_and_we_protect_nothing_then(
     assert "NftablesTableOwner" in caught.value.hint
     assert "spassh-t:" in sh("iptables-legacy", "-S"), "the others are mended"
     assert all(network.is_open(source) for source in EVERYBODY)
-    firewall.remove()
-    assert "spassh" not in everything()
+    owner.close()  # which deletes its table
+    firewall.prepare()
+    assert all(network.is_silent(source) for source in EVERYBODY)
+
+
+def test_a_chain_that_refuses_does_not_keep_us_from_mending_our_own(
+    network: Network,
+) -> None:
+    firewall = make("nftables")
+    firewall.prepare()
+    sh("nft", "flush", "ruleset")
+    owner = LibNftables()
+    owner.run(OWNED)
+    with pytest.raises(FirewallError, match="chain inet owned input"):
+        firewall.repair()
+    assert all(network.is_silent(source) for source in EVERYBODY)
     owner.close()
 
 

@@ -2,10 +2,9 @@
 
 import sys
 
-from spassh_server.firewall.select import choose
-
 from spassh_server import config
 from spassh_server.clock import wall_clock
+from spassh_server.firewall.select import choose
 
 settings = config.load(sys.argv[1])
 firewall, _ = choose(settings.backend, settings.firewall, wall_clock)

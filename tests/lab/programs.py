@@ -99,6 +99,12 @@ class Spasshd:
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(text.replace(old, new))
 
+    @property
+    def firewall_name(self) -> str:
+        """Return what its tables, chains and sets are called."""
+        with open(self.config, encoding="utf-8") as file:
+            return file.read().split('firewall_name = "')[1].split('"')[0]
+
     def start(self) -> Daemon:
         log = os.path.join(self.directory, "spasshd.log")
         argv = ["spasshd", "run", "--config", self.config]

@@ -34,6 +34,9 @@ class LibNftables:
         self._library: ctypes.CDLL | None = None
         self._context: int | None = None
 
+    def __del__(self) -> None:
+        self.close()
+
     def run(self, script: str) -> None:
         """Apply `script` as one transaction.
 

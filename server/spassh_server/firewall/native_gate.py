@@ -12,8 +12,8 @@ from .libnftables import parse_listing
 from .run import run
 
 _REFUSED_HINT: Final = (
-    "let that firewall give up the ownership of its table"
-    ' (firewalld.conf: NftablesTableOwner=no), or set backend = "iptables"'
+    "make that firewall give up the ownership of its table"
+    " (firewalld.conf: NftablesTableOwner=no)"
 )
 
 # Statements by which, or behind which, a packet may meet its end.

@@ -53,9 +53,7 @@ class Nftables:
         place, and nobody is locked out by a daemon that cannot start.
         """
         self._foreign.ensure()
-        keep_sessions(self._settings.protect)
-        anew = not self._adoptable()
-        self._nft.run(render_table(self._settings, anew=anew))
+        self._renew()
 
     def grant(self, grant: Grant, seconds: int) -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
@@ -85,11 +83,10 @@ class Nftables:
         `nft flush ruleset`, which starts many an nftables.conf, takes our table as well
         and the grants with it.
         """
-        mended = self._foreign.ensure()
-        if self._whole():
-            return mended
-        self.prepare()
-        return True
+        whole = self._whole()
+        if not whole:
+            self._renew()
+        return self._foreign.ensure() or not whole
 
     def sweep(self) -> float | None:
         """Do nothing: the kernel deletes what has expired."""
@@ -101,6 +98,12 @@ class Nftables:
         """
         self._foreign.remove()
         self._nft.run(render_remove(self._settings.name))
+
+    def _renew(self) -> None:
+        """Create or renew our table in one transaction."""
+        keep_sessions(self._settings.protect)
+        anew = not self._adoptable()
+        self._nft.run(render_table(self._settings, anew=anew))
 
     def _chains(self) -> list[dict[str, Any]]:
         """Return the chains in our table."""

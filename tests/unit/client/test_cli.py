@@ -321,6 +321,7 @@ def test_help_goes_to_standard_output(program: Spassh, words: list[str]) -> None
     code, out, err = program.run(*words)
     assert (code, err) == (0, "")
     assert out.startswith("usage: spassh")
+    assert "%%" not in out
 
 
 @pytest.mark.parametrize(

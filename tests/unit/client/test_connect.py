@@ -148,7 +148,7 @@ def test_a_port_that_stays_shut_is_given_up(shut: Shut) -> None:
         "port 2222 of server.example stays shut: no answer within 0.6 s"
     )
     assert "clock is right" in caught.value.hint
-    assert knock.at == [shut.address] * 3
+    assert set(knock.at) == {shut.address}
 
 
 @pytest.mark.parametrize(

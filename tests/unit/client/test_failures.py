@@ -72,11 +72,6 @@ def command_line(*words: str) -> Provoke:
     return lambda _: (None, proxy_arguments(list(words)))[0]
 
 
-def fdpass_into_a_file(scene: Scene) -> None:
-    with (scene.tmp_path / "file").open("w") as file:
-        handover.check_can_pass(file.fileno())
-
-
 def ssh_is_gone(_: Scene) -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
@@ -276,12 +271,6 @@ FAILURES = [
     Failure("unknown option OPTION", USAGE, 2, command_line("-x", "host", "22")),
     Failure("proxy takes a host and a port", USAGE, 2, command_line("host")),
     Failure("not a port: WORD", "a port is a number", 2, command_line("host", "ssh")),
-    Failure(
-        "--fdpass needs a socket as standard output",
-        "set ProxyUseFdpass yes in ssh_config, or drop --fdpass",
-        2,
-        fdpass_into_a_file,
-    ),
     Failure("--host: REASON", "give the name or address", 2, bad_host_option),
     Failure(
         "cannot resolve HOST: REASON",

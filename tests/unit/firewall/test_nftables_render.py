@@ -28,7 +28,7 @@ from spassh_server.firewall.nftables_render import (
     render_table,
 )
 
-ALLOWED = set(string.ascii_letters + string.digits + ' -.:;,@{}"/\n')
+ALLOWED = set(string.ascii_letters + string.digits + ' -_.:;,@{}"/\n')
 
 TABLE = """\
 add table inet spassh

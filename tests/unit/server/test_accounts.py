@@ -1,4 +1,5 @@
 import pwd
+from types import SimpleNamespace
 
 import pytest
 from unit.server.parties import CONFIG
@@ -28,6 +29,16 @@ def test_root_and_numbers_that_mean_nobody_in_particular_are_refused(user: str) 
     with pytest.raises(ConfigError, match=r"spasshd\.toml: user: ") as caught:
         find_account(CONFIG._replace(user=user))
     assert caught.value.hint == 'write user = "_spassh"'
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(0, 0), (0, 7), (7, 0)])
+def test_an_account_with_the_ids_of_root_is_refused(
+    uid: int, gid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = SimpleNamespace(pw_uid=uid, pw_gid=gid)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: entry)
+    with pytest.raises(ConfigError, match="must not be root"):
+        find_account(CONFIG._replace(user="toor"))
 
 
 def test_a_missing_account_is_reported_with_its_remedy() -> None:

@@ -100,6 +100,33 @@ def test_a_wrong_length_of_the_ip_header_is_not_ours(packet: bytes) -> None:
         parse(packet, RAW, PORT)
 
 
+@pytest.mark.parametrize("total", [0, 1, 19, 23])
+def test_an_ipv4_packet_shorter_than_its_header_is_not_ours(total: int) -> None:
+    with pytest.raises(NotOurs, match="IPv4 header length"):
+        parse(ipv4(udp(PAYLOAD), options=bytes(4), total=total), RAW, PORT)
+
+
+@pytest.mark.parametrize("words", range(5))
+def test_an_ipv4_header_that_overlaps_what_it_carries_is_not_ours(words: int) -> None:
+    # The last bytes of a header of 20 read as UDP: ports, length and checksum.
+    overlapping = b"".join((b"\x12\x34", PORT.to_bytes(2, "big"), b"\0\x08\0\0"))
+    whole = ipv4(b"", words=words, total=4 * words + 8)
+    frame = whole[: 4 * words] + overlapping + whole[4 * words + 8 :]
+    with pytest.raises(NotOurs):
+        parse(frame, RAW, PORT)
+    with pytest.raises(NotOurs, match="IPv4 header length"):
+        parse(ipv4(udp(PAYLOAD), words=words), RAW, PORT)
+
+
+@pytest.mark.parametrize("room", range(8))
+@each_packet
+def test_a_packet_without_room_for_a_udp_header_is_not_ours(
+    room: int, packet: str
+) -> None:
+    with pytest.raises(NotOurs, match="truncated frame"):
+        parse(PACKETS[packet][0](udp(b"")[:room]), RAW, PORT)
+
+
 @pytest.mark.parametrize("length", [0, 7, 8, 199, 201, 65535])
 @each_packet
 def test_a_udp_length_other_than_what_ip_carries_is_not_ours(

@@ -192,6 +192,7 @@ def test_a_key_of_two_users_is_reported(directory: Directory) -> None:
 
 def test_a_newer_reload_replaces_one_that_is_under_way(directory: Directory) -> None:
     directory.write("ada", key_table(1))
+    before = directory.read()
     first = directory.begin()
     directory.add(first)
     directory.write("bob", key_table(2))
@@ -200,9 +201,9 @@ def test_a_newer_reload_replaces_one_that_is_under_way(directory: Directory) -> 
     assert first != second
     # What the granter still answers to the first is of no account.
     directory.reload.add(Answer(message.USER_FILE, first, "ada.toml"), [])
-    assert directory.end(first) is None
+    assert directory.end(first, before) is None
     directory.add(second)
-    users = directory.end(second)
+    users = directory.end(second, before)
     assert users is not None
     assert list(users.by_name) == ["bob"]
 

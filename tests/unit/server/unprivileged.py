@@ -38,8 +38,8 @@ def main() -> None:
     files = sorted(os.listdir(rig.users_dir))
     fds = [os.open(rig.users_dir / name, os.O_RDONLY) for name in files]
     vars(listener)["now_ms"] = lambda: NOW
-    become(NOBODY, NOBODY, file_bytes=MAX_BYTES)
     sys.meta_path.insert(0, Watcher)
+    become(NOBODY, NOBODY, file_bytes=MAX_BYTES)
 
     rig.answer(message.READY, 0)
     for name, fd in zip(files, fds, strict=True):

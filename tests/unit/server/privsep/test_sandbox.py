@@ -297,6 +297,15 @@ class TestTheGranter:
 
         assert in_child(work) == "EACCES"
 
+    def test_cannot_be_looked_into(self) -> None:
+        def work() -> tuple[int, int]:
+            libc = ctypes.CDLL(None)
+            before = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+            keep_capabilities(frozenset({CAP_NET_ADMIN}))
+            return before, libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+
+        assert in_child(work) == (1, 0)
+
     def test_may_still_administer_the_network(self) -> None:
         def work() -> str:
             keep_capabilities(frozenset({CAP_NET_ADMIN, CAP_NET_RAW}))
