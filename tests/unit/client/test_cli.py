@@ -97,11 +97,12 @@ def converse(program: Program, theirs: socket.socket) -> tuple[int, str]:
     return program.returncode, err.decode()
 
 
-def test_a_relay_knocks_connects_and_copies(
-    program: Spassh, home: Home, gate: Gate
+@pytest.mark.parametrize("options", [(), ("--fdpass",)], ids=str)
+def test_a_relay_knocks_connects_and_copies_and_stands_in_where_no_socket_is_taken(
+    program: Spassh, home: Home, gate: Gate, options: Sequence[str]
 ) -> None:
     make_profile(home, gate)
-    running = program.start("proxy", host_of(gate), str(gate.port))
+    running = program.start("proxy", *options, host_of(gate), str(gate.port))
     wait_for_knocks(gate, 1)
     gate.open()
     with gate.accept() as theirs:
