@@ -361,3 +361,15 @@ def test_it_imports_nothing_once_it_has_become_nobody(tmp_path: Path) -> None:
         "stale": 1,
         "unauthentic": 2,
     }
+
+
+def test_a_store_that_cannot_be_written_is_reported_once_and_so_is_its_end(
+    rig: Rig, capsys: Capture
+) -> None:
+    for problem in ("", "replay store: disk full", "replay store: disk full", "", ""):
+        rig.store.problem = problem
+        rig.listener._say_store_problem()
+    assert log(capsys) == [
+        'store problem="replay store: disk full"',
+        'store problem="none any more"',
+    ]
