@@ -27,16 +27,13 @@ def run(options: Namespace) -> int:
         address = check_host(
             options.address or settings.address or socket.gethostname()
         )
-        if options.key:
-            public = decode_key(PUBLIC, options.key)
-            PrivateKey(os.urandom(32)).exchange(public)
-        else:
-            public = PrivateKey(secret).public
     except TextFormError as error:
         events.error(error)
         return 2
-    except Unauthentic:
-        events.error("not a usable public key", "make another with 'spassh keygen'")
+    try:
+        public = _public_key(options.key) if options.key else PrivateKey(secret).public
+    except (TextFormError, Unauthentic) as error:
+        events.error(f"--key: {error}", "give the line that 'spassh keygen' printed")
         return 2
     server = load_server_keys(settings)
     owner = owner_of_key(settings, public)
@@ -67,6 +64,21 @@ def run(options: Namespace) -> int:
     except control.NotRunningError:
         events.say("note", text=f"user {name} is taken over when spasshd starts")
     return 0
+
+
+def _public_key(text: str) -> bytes:
+    """Read a client's public key.
+
+    Raises:
+        TextFormError: it is none.
+        Unauthentic: nobody can have its secret half.
+    """
+    public = decode_key(PUBLIC, text)
+    try:
+        PrivateKey(os.urandom(32)).exchange(public)
+    except Unauthentic as error:
+        raise Unauthentic("not a usable key") from error
+    return public
 
 
 def _user_file(name: str, ports: list[object], public: bytes, psk: bytes) -> str:

@@ -1,0 +1,237 @@
+"""The verbs that need neither a network nor a firewall, through the command line."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from unit.server.firewall_double import RecordingFirewall
+
+from spassh.protocol.invite import Invite, decode_invite
+from spassh.protocol.keys import PUBLIC, encode_key
+from spassh_server import config
+from spassh_server.firewall import FirewallError
+
+pytest.importorskip("scapy.libs.winpcapy")
+
+from spassh_server import cli
+from spassh_server.verbs import check, status
+
+Captured = pytest.CaptureFixture[str]
+
+
+class Spasshd:
+    """`spasshd VERB ... --config PATH`, in this process."""
+
+    def __init__(self, directory: Path, capsys: Captured) -> None:
+        self.directory = directory
+        self.path = directory / "spasshd.toml"
+        self._capsys = capsys
+
+    def __call__(self, *words: str) -> tuple[int, str, str]:
+        code = cli.main([*words, "--config", str(self.path)])
+        said = self._capsys.readouterr()
+        return code, said.out, said.err
+
+
+@pytest.fixture
+def spasshd(tmp_path: Path, capsys: Captured) -> Spasshd:
+    made = Spasshd(tmp_path / "etc", capsys)
+    assert made("init", "--protect", "tcp/2222")[0] == 0
+    return made
+
+
+@pytest.fixture
+def _firewall(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(*_: object) -> tuple[RecordingFirewall, str]:
+        return RecordingFirewall(), "the test says so"
+
+    for verb in (check, status):
+        monkeypatch.setattr(verb, "choose", choose)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_init_makes_keys_and_a_configuration_that_nobody_else_can_read(
+    spasshd: Spasshd,
+) -> None:
+    assert mode(spasshd.path) == mode(spasshd.directory / "server.key") == 0o600
+    assert mode(spasshd.directory / "users.d") == 0o700
+    settings = config.load(str(spasshd.path))
+    assert [str(port) for port in settings.protect] == ["tcp/2222"]
+    assert settings.grant_ports == settings.protect
+
+
+@pytest.mark.parametrize("left", ["spasshd.toml", "server.key"])
+def test_init_overwrites_nothing(spasshd: Spasshd, left: str) -> None:
+    before = (spasshd.directory / left).read_bytes()
+    for name in {"spasshd.toml", "server.key"} - {left}:
+        (spasshd.directory / name).unlink()
+    code, out, err = spasshd("init")
+    assert (code, out) == (1, "")
+    assert f"{left} exists already" in err
+    assert sorted(os.listdir(spasshd.directory)) == sorted([left, "users.d"])
+    assert (spasshd.directory / left).read_bytes() == before
+
+
+def test_init_that_fails_half_way_leaves_no_key(
+    spasshd: Spasshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spassh_server.verbs import init
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(init, "_configuration", full)
+    spasshd.path = tmp_path / "other" / "spasshd.toml"
+    assert spasshd("init")[0] == 1
+    assert os.listdir(tmp_path / "other") == ["users.d"]
+
+
+def test_two_configurations_share_neither_table_nor_mark_with_the_standard_one(
+    spasshd: Spasshd,
+) -> None:
+    settings = config.load(str(spasshd.path))
+    assert settings.firewall_name != "spassh"
+    assert settings.mark != config.DEFAULT_MARK
+
+
+def add(spasshd: Spasshd, name: str, *words: str) -> Invite:
+    code, out, err = spasshd("user", "add", name, *words)
+    assert (code, out.count("\n")) == (0, 1), err
+    return decode_invite(out.strip())
+
+
+def test_an_invite_has_all_that_the_client_needs(spasshd: Spasshd) -> None:
+    invite = add(spasshd, "alice", "--address", "server.example.org")
+    assert (invite.user, invite.address) == ("alice", "server.example.org")
+    assert invite.secret
+    assert mode(spasshd.directory / "users.d" / "alice.toml") == 0o600
+    assert spasshd("user", "list")[1] == "alice\ttcp/2222\t15 s\t1 key\n"
+
+
+def test_the_users_file_never_has_the_secret_key(spasshd: Spasshd) -> None:
+    add(spasshd, "alice")
+    text = (spasshd.directory / "users.d" / "alice.toml").read_text()
+    assert "spassh-secret-" not in text
+
+
+def test_a_clients_own_key_makes_an_invite_without_a_secret(spasshd: Spasshd) -> None:
+    public = add(spasshd, "alice").client
+    assert spasshd("user", "remove", "alice")[0] == 0
+    invite = add(spasshd, "bob", "--key", encode_key(PUBLIC, public))
+    assert (invite.client, invite.secret) == (public, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        (["alice"], 1, "user 'alice' exists already"),
+        (["../alice"], 2, "not a user name: '../alice'"),
+        (["bob", "--key", "spassh-public-x"], 2, "--key: not base64url"),
+        (["bob", "--key", encode_key(PUBLIC, bytes(32))], 2, "--key: not a usable key"),
+        (["bob", "--address", "a b"], 2, "not a host name"),
+        (["bob", "--port", "tcp/80"], 1, "tcp/80 is not in grant_ports"),
+    ],
+)
+def test_a_user_who_cannot_be_added_leaves_no_trace(
+    spasshd: Spasshd, words: list[str], code: int, what: str
+) -> None:
+    add(spasshd, "alice")
+    got, out, err = spasshd("user", "add", *words)
+    assert (got, out) == (code, "")
+    assert what in err
+    assert os.listdir(spasshd.directory / "users.d") == ["alice.toml"]
+
+
+def test_a_key_has_one_user(spasshd: Spasshd) -> None:
+    public = encode_key(PUBLIC, add(spasshd, "alice").client)
+    code, out, err = spasshd("user", "add", "bob", "--key", public)
+    assert (code, out) == (1, "")
+    assert "belongs to user 'alice' already" in err
+
+
+def test_removing_nobody_is_an_error(spasshd: Spasshd) -> None:
+    for name in ("nobody", "../spasshd"):
+        assert spasshd("user", "remove", name)[0] == 1
+    assert spasshd.path.exists()
+
+
+@pytest.mark.usefixtures("_firewall")
+def test_check_says_what_is_right(spasshd: Spasshd) -> None:
+    add(spasshd, "alice")
+    code, out, err = spasshd("check")
+    assert (code, err) == (0, "")
+    assert "users: 1\n" in out
+    assert "protected: tcp/2222\n" in out
+    assert "(the test says so)" in out
+
+
+@pytest.mark.usefixtures("_firewall")
+@pytest.mark.parametrize("secret", ["server.key", "users.d/alice.toml"])
+def test_check_refuses_keys_that_others_can_read_and_says_how_to_mend_it(
+    spasshd: Spasshd, secret: str
+) -> None:
+    add(spasshd, "alice")
+    path = spasshd.directory / secret
+    path.chmod(0o644)
+    code, _, err = spasshd("check")
+    assert code == 1
+    assert f"error: {path}: readable or writable by others" in err
+    assert f"hint: chmod 600 {path}" in err
+
+
+@pytest.mark.usefixtures("_firewall")
+@pytest.mark.parametrize(
+    ("line", "what", "hint"),
+    [
+        ("lifetme = 3", "lifetme: unknown key", "did you mean 'lifetime'?"),
+        ("lifetime = [", "not valid TOML", "strings need quotes"),
+        ('backend = "pf"', "not valid TOML", ""),
+    ],
+)
+def test_check_names_file_line_key_and_remedy(
+    spasshd: Spasshd, line: str, what: str, hint: str
+) -> None:
+    text = spasshd.path.read_text()
+    number = text.count("\n") + 1
+    spasshd.path.write_text(text + line + "\n")
+    code, out, err = spasshd("check")
+    assert (code, out) == (1, "")
+    assert f"error: {spasshd.path}:{number}: {what}" in err
+    assert hint in err
+
+
+def test_check_says_when_no_packet_filter_works(
+    spasshd: Spasshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(*_: object) -> object:
+        raise FirewallError("no packet filter works here", "apt install nftables")
+
+    monkeypatch.setattr(check, "choose", choose)
+    code, _, err = spasshd("check")
+    assert code == 1
+    assert "hint: apt install nftables" in err
+
+
+@pytest.mark.usefixtures("_firewall")
+def test_the_verbs_for_a_running_daemon_say_that_there_is_none(
+    spasshd: Spasshd,
+) -> None:
+    for verb in ("status", "stop", "reload"):
+        code, out, err = spasshd(verb)
+        assert code == 3
+        assert "spasshd is not running" in out + err
+
+
+def test_a_configuration_that_is_not_there_is_named_with_the_remedy(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    spasshd = Spasshd(tmp_path, capsys)
+    for verb in (["check"], ["run"], ["user", "add", "alice"], ["status"]):
+        code, out, err = spasshd(*verb)
+        assert (code, out) == (1, "")
+        assert f"{spasshd.path}: no such file or directory" in err
+        assert "hint: make it with 'spasshd init'" in err
