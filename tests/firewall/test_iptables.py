@@ -2,10 +2,19 @@
 
 import os
 import time
+from functools import partial
 
 import pytest
 from firewall.backends import SETTINGS, VARIANTS, make, only, to
-from firewall.network import CLIENT, STRANGER, VERSIONS, Network, everything, sh
+from firewall.network import (
+    CLIENT,
+    STRANGER,
+    VERSIONS,
+    Network,
+    everything,
+    sh,
+    wait_for,
+)
 
 from spassh_server.firewall import FirewallError, iptables
 from spassh_server.firewall.iptables import Iptables
@@ -77,6 +86,30 @@ def test_granting_again_replaces_the_rule(kind: str, network: Network) -> None:
             firewall.grant(to(source), seconds)
     for program in ("iptables", "ip6tables"):
         assert sh(program + VARIANTS[kind][0], "-S").count("--datestop") == 1
+
+
+def test_the_last_second_in_a_set_is_not_shortened(network: Network) -> None:
+    """The kernel says 1 for anything below 2."""
+    firewall = make("iptables-legacy with ipset")
+    firewall.prepare()
+    start = time.monotonic()
+    firewall.grant(to(CLIENT[4]), 2)
+    firewall.grant(to(CLIENT[4]), 1)
+    wait_for(partial(network.is_silent, CLIENT[4]), "the end of a grant")
+    assert time.monotonic() - start > 1.9
+
+
+def test_short_grants_do_not_keep_a_longer_one_alive(network: Network) -> None:
+    firewall = make("iptables-legacy with ipset")
+    firewall.prepare()
+    firewall.grant(to(CLIENT[4]), 4)
+
+    def seconds_left() -> int:
+        firewall.grant(to(CLIENT[4]), 1)
+        ((_, left),) = firewall.grants()
+        return left
+
+    wait_for(lambda: seconds_left() < 3, "a grant to come nearer to its end")
 
 
 @each_kind

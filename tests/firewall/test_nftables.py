@@ -161,6 +161,22 @@ def test_the_mark_may_change(network: Network) -> None:
     assert "spassh" not in everything()
 
 
+def test_iptables_can_read_what_we_put_into_its_chain(network: Network) -> None:
+    for program in ("iptables", "ip6tables"):
+        for variant in ("-nft", "-legacy"):
+            sh(program + variant, "-A", "INPUT", "-p", "tcp", "-j", "DROP")
+    make("nftables").prepare()
+    for program in ("iptables", "ip6tables"):
+        for variant in ("-nft", "-legacy"):
+            listing = sh(program + variant, "-S", "INPUT")
+            _, ours, theirs = listing.replace('"', "").splitlines()
+            assert ours == (
+                "-A INPUT -m mark --mark 0x20000000/0x20000000"
+                " -m comment --comment spassh-t:0x20000000 -j ACCEPT"
+            )
+            assert theirs == "-A INPUT -p tcp -j DROP"
+
+
 def test_chains_that_cannot_drop_are_left_alone(network: Network) -> None:
     sh("nft", "-f", "-", text=HARMLESS)
     before = sh("nft", "list", "ruleset")
