@@ -60,8 +60,13 @@ class Sshd(Daemon):
         for key in (host_key, self.user_key):
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
         config = os.path.join(directory, "sshd_config")
+        # The user's shell must not read what this machine's root has in its profile:
+        # that costs time, and may wait for locks.
+        home = os.path.join(directory, "home")
+        os.mkdir(home)
         with open(config, "w", encoding="ascii") as file:
             file.write(
+                f"SetEnv HOME={home}\n"
                 f"HostKey {host_key}\nAuthorizedKeysFile {self.user_key}.pub\n"
                 "Port 22\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
                 "PidFile none\nMaxStartups 100\nUseDNS no\n"

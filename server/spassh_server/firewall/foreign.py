@@ -71,6 +71,8 @@ class Foreign:
                 yield self._gate(chain)
 
     def _gate(self, chain: dict[str, Any]) -> IptablesGate | NativeGate:
+        # iptables refuses a whole chain if one rule of nft in it is beyond it: so what
+        # iptables made is left to iptables, of the version that made it.
         xtables = Xtables(6 if chain["family"] == "ip6" else 4, NFT)
         if is_filter_input(chain) and xtables.missing() is None:
             rules = xtables.rules(INPUT)
