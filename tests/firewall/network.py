@@ -16,7 +16,7 @@ import select
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import count
 from types import TracebackType
@@ -128,28 +128,24 @@ class Network:
 
     def answer(self, source: str, port: int = 22, *, patience: float = 2.0) -> str:
         """Connect from `source`; return "open", "refused" or "silent"."""
-        sock, result = self._dial(source, port, patience)
-        if result == "open":
-            self._accept(sock, port).close()
-        sock.close()
-        return result
+        return self._answers([source], port, patience)[0]
 
-    def is_silent(self, source: str, port: int = 22) -> bool:
-        """Tell whether nothing at all answers to `source`."""
-        return self.answer(source, port, patience=_SILENCE_SECONDS) == "silent"
+    def is_silent(self, *sources: str, port: int = 22) -> bool:
+        """Tell whether nothing at all answers to any of `sources`."""
+        return set(self._answers(sources, port, _SILENCE_SECONDS)) == {"silent"}
 
-    def is_closed(self, source: str, port: int = 22) -> bool:
-        """Tell whether `source` cannot connect, whatever the host may say about it."""
-        return self.answer(source, port, patience=_SILENCE_SECONDS) != "open"
+    def is_closed(self, *sources: str, port: int = 22) -> bool:
+        """Tell whether none of them can connect, whatever the host may say about it."""
+        return "open" not in self._answers(sources, port, _SILENCE_SECONDS)
 
-    def is_open(self, source: str, port: int = 22) -> bool:
-        """Tell whether `source` can connect."""
-        return self.answer(source, port) == "open"
+    def is_open(self, *sources: str, port: int = 22) -> bool:
+        """Tell whether all of them can connect."""
+        return set(self._answers(sources, port, 2.0)) == {"open"}
 
     def session(self, source: str, port: int = 22) -> "Session":
         """Connect from `source` and keep the connection."""
-        sock, result = self._dial(source, port, 2.0)
-        assert result == "open"
+        sock = self._dial(source, port)
+        assert _answer(sock, 2.0) == "open"
         return Session(self._keep(sock), self._keep(self._accept(sock, port)))
 
     def udp_is_refused(self, source: str, port: int) -> bool:
@@ -191,18 +187,23 @@ class Network:
         sock.bind((source, 0))
         return sock
 
-    def _dial(
-        self, source: str, port: int, patience: float
-    ) -> tuple[socket.socket, str]:
+    def _answers(self, sources: Sequence[str], port: int, patience: float) -> list[str]:
+        """Connect from all `sources` at once, and wait for the answers together."""
+        sockets = [self._dial(source, port) for source in sources]
+        deadline = time.monotonic() + patience
+        answers = []
+        for sock in sockets:
+            answers.append(_answer(sock, deadline - time.monotonic()))
+            if answers[-1] == "open":
+                self._accept(sock, port).close()
+            sock.close()
+        return answers
+
+    def _dial(self, source: str, port: int) -> socket.socket:
         sock = self.client_socket(source, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.connect_ex((_server(source), port))
-        poll = select.poll()
-        poll.register(sock, select.POLLOUT)
-        if not poll.poll(patience * 1000):
-            return sock, "silent"
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return sock, "refused" if error else "open"
+        return sock
 
     def _accept(self, sock: socket.socket, port: int) -> socket.socket:
         """Return the server's end of `sock`, and close those that queue before it."""
@@ -264,6 +265,15 @@ class Session:
             except TimeoutError:
                 return False
         return True
+
+
+def _answer(sock: socket.socket, patience: float) -> str:
+    """Return what became of a connection that was begun."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    if not poll.poll(max(0.0, patience) * 1000):
+        return "silent"
+    return "refused" if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) else "open"
 
 
 def _configure(

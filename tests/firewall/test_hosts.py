@@ -118,15 +118,15 @@ def test_a_grant_gets_through_a_host_that_drops(
     set_up(host)
     firewall = make(kind, SETTINGS._replace(protect=protect))
     firewall.prepare()
-    assert all(network.is_closed(source) for source in EVERYBODY)
+    assert network.is_closed(*EVERYBODY)
     for source in CLIENTS:
         firewall.grant(to(source), 60)
     sessions = [network.session(source) for source in CLIENTS]
-    assert all(network.is_closed(source) for source in STRANGERS)
-    assert all(network.is_closed(source, 80) for source in EVERYBODY)
+    assert network.is_closed(*STRANGERS)
+    assert network.is_closed(*EVERYBODY, port=80)
     for source in CLIENTS:
         firewall.revoke(to(source))
-    assert all(network.is_closed(source) for source in EVERYBODY)
+    assert network.is_closed(*EVERYBODY)
     assert all(session.lives() for session in sessions)
 
 
@@ -141,16 +141,16 @@ def test_a_firewall_that_was_loaded_anew_is_mended(
         firewall.grant(to(source), 60)
     assert firewall.repair() is False
     load_anew(host)
-    assert all(network.is_closed(source) for source in CLIENTS)
+    assert network.is_closed(*CLIENTS)
     assert firewall.repair() is True
     assert firewall.repair() is False
     # Grants that are rules went with the other rules of iptables.
     if kind == "nftables" or kind.endswith("ipset"):
-        assert all(network.is_open(source) for source in CLIENTS)
+        assert network.is_open(*CLIENTS)
     for source in CLIENTS:
         firewall.grant(to(source), 60)
-    assert all(network.is_open(source) for source in CLIENTS)
-    assert all(network.is_closed(source) for source in STRANGERS)
+    assert network.is_open(*CLIENTS)
+    assert network.is_closed(*STRANGERS)
 
 
 SOME_HOSTS = ["iptables-nft", "iptables-legacy", "nftables that drops"]
@@ -175,11 +175,11 @@ def test_a_rule_that_was_pushed_down_is_put_back(
         for program in ("iptables", "ip6tables"):
             command = "-I INPUT -p tcp --dport 22 -j DROP"
             sh(host.replace("iptables", program), *command.split())
-    assert all(network.is_closed(source) for source in CLIENTS)
+    assert network.is_closed(*CLIENTS)
     assert firewall.repair() is True
     assert firewall.repair() is False
-    assert all(network.is_open(source) for source in CLIENTS)
-    assert all(network.is_closed(source) for source in STRANGERS)
+    assert network.is_open(*CLIENTS)
+    assert network.is_closed(*STRANGERS)
 
 
 @pytest.mark.parametrize(
@@ -253,15 +253,15 @@ def test_a_mark_that_a_packet_comes_with_opens_nothing(
     sh("nft", "-f", "-", text=MARKING)
     firewall = make("nftables")
     firewall.prepare()
-    assert all(network.is_closed(source) for source in EVERYBODY)
-    assert all(network.is_closed(s, 80) for s in EVERYBODY) == (host in SOME_HOSTS)
+    assert network.is_closed(*EVERYBODY)
+    assert network.is_closed(*EVERYBODY, port=80) == (host in SOME_HOSTS)
 
 
 def test_the_other_bits_of_the_mark_are_left_alone(network: Network) -> None:
     sh("nft", "-f", "-", text=MARKING)
     firewall = make("nftables")
     firewall.prepare()
-    assert network.is_open(CLIENT[4], 80)
+    assert network.is_open(CLIENT[4], port=80)
     assert (counted("plain"), counted("granted")) == (True, False)
     firewall.grant(to(CLIENT[4]), 60)
     assert network.is_open(CLIENT[4])

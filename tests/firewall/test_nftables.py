@@ -21,9 +21,9 @@ def test_after_flush_ruleset_the_next_repair_protects_again(network: Network) ->
     firewall.grant(to(CLIENT[4]), 60)
     sh("nft", "flush", "ruleset")
     assert firewall.grants() == []
-    assert all(network.is_open(source) for source in EVERYBODY)
+    assert network.is_open(*EVERYBODY)
     assert firewall.repair() is True
-    assert all(network.is_silent(source) for source in EVERYBODY)
+    assert network.is_silent(*EVERYBODY)
     firewall.grant(to(CLIENT[4]), 60)
     assert network.is_open(CLIENT[4])
 
@@ -89,8 +89,8 @@ def test_a_table_of_our_name_that_we_did_not_make_is_replaced(
     for source in CLIENTS:
         firewall.grant(to(source), 60)
     assert len(firewall.grants()) == 2
-    assert all(network.is_open(source) for source in CLIENTS)
-    assert all(network.is_silent(source) for source in STRANGERS)
+    assert network.is_open(*CLIENTS)
+    assert network.is_silent(*STRANGERS)
     assert firewall.repair() is False
 
 
@@ -127,10 +127,10 @@ def test_a_table_with_an_owner_refuses_and_we_protect_nothing_then(
         firewall.prepare()
     assert "NftablesTableOwner" in caught.value.hint
     assert "spassh-t:" in sh("iptables-legacy", "-S"), "the others are mended"
-    assert all(network.is_open(source) for source in EVERYBODY)
+    assert network.is_open(*EVERYBODY)
     owner.close()  # which deletes its table
     firewall.prepare()
-    assert all(network.is_silent(source) for source in EVERYBODY)
+    assert network.is_silent(*EVERYBODY)
 
 
 def test_a_chain_that_refuses_does_not_keep_us_from_mending_our_own(
@@ -143,7 +143,7 @@ def test_a_chain_that_refuses_does_not_keep_us_from_mending_our_own(
     owner.run(OWNED)
     with pytest.raises(FirewallError, match="chain inet owned input"):
         firewall.repair()
-    assert all(network.is_silent(source) for source in EVERYBODY)
+    assert network.is_silent(*EVERYBODY)
     owner.close()
 
 
@@ -222,8 +222,34 @@ def test_a_legacy_table_without_its_program_is_an_error(
 ) -> None:
     sh("ip6tables-legacy", "-P", "INPUT", "DROP")
     only(["nft"], tmp_path, monkeypatch)
+    sh("nft", "-f", "-", text=DROPPING)
+    firewall = make("nftables")
     with pytest.raises(FirewallError, match="ip6tables-legacy not found"):
-        make("nftables").prepare()
+        firewall.prepare()
+    assert "spassh-t:" in sh("nft", "list", "ruleset"), "the others are mended"
+
+
+def test_what_cannot_be_removed_does_not_keep_the_rest(
+    network: Network, tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sh("iptables-legacy", "-P", "INPUT", "ACCEPT")
+    sh("nft", "-f", "-", text=DROPPING)
+    before = sh("nft", "list", "ruleset")
+    firewall = make("nftables")
+    firewall.prepare()
+    only(["nft"], tmp_path, monkeypatch)
+    with pytest.raises(FirewallError, match="iptables-legacy not found"):
+        firewall.remove()
+    assert sh("nft", "list", "ruleset") == before
+
+
+DROPPING = """
+table inet host {
+    chain input {
+        type filter hook input priority 0; policy drop
+    }
+}
+"""
 
 
 def test_a_kernel_without_the_legacy_variant_is_no_obstacle(

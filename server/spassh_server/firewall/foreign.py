@@ -13,10 +13,12 @@ Nothing else in them is touched. Programs do all of it, even where libnftables c
 what strange rules do to a program, they do not do to us.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from . import FirewallError, Settings
+from .attempts import attempt_all
 from .iptables_gate import IptablesGate
 from .libnftables import LibNftables
 from .native_gate import NativeGate
@@ -33,6 +35,9 @@ LEGACY_TABLES: Final = (
 _IPTABLES = {"mangle", "nat", "raw", "security"}
 
 
+_MakeGate = Callable[[], IptablesGate | NativeGate]
+
+
 class Foreign:
     """The chains of others, and our rule in each of them."""
 
@@ -46,29 +51,22 @@ class Foreign:
         Raises:
             FirewallError: a chain refused. All others have the rule.
         """
-        mended = False
-        refused: FirewallError | None = None
-        for gate in self._gates():
-            try:
-                mended |= gate.ensure()
-            except FirewallError as error:
-                refused = refused or error
-        if refused is not None:
-            raise refused
-        return mended
+        return any(attempt_all(partial(_ensure, make) for make in self._gates()))
 
     def remove(self) -> None:
         """Take our rules away, and nothing else."""
-        for gate in self._gates():
-            gate.remove()
+        attempt_all(partial(_remove, make) for make in self._gates())
 
-    def _gates(self) -> Iterator[IptablesGate | NativeGate]:
+    def _gates(self) -> Iterator[_MakeGate]:
         for version in _legacy_versions():
-            legacy = Xtables(version, LEGACY)
-            yield IptablesGate(legacy, legacy.rules(INPUT) or [], self._settings)
+            yield partial(self._legacy_gate, version)
         for chain in self._nft.read("list chains", "chain"):
             if is_behind_us(chain, self._settings.name):
-                yield self._gate(chain)
+                yield partial(self._gate, chain)
+
+    def _legacy_gate(self, version: int) -> IptablesGate:
+        legacy = Xtables(version, LEGACY)
+        return IptablesGate(legacy, legacy.rules(INPUT) or [], self._settings)
 
     def _gate(self, chain: dict[str, Any]) -> IptablesGate | NativeGate:
         # iptables refuses a whole chain if one rule of nft in it is beyond it: so what
@@ -102,6 +100,14 @@ def is_filter_input(chain: dict[str, Any]) -> bool:
     """Tell whether `chain` has the name of the one that iptables-nft makes."""
     names = (chain["table"], chain["name"])
     return chain["family"] != "inet" and names == ("filter", INPUT)
+
+
+def _ensure(make: _MakeGate) -> bool:
+    return make().ensure()
+
+
+def _remove(make: _MakeGate) -> None:
+    make().remove()
 
 
 def _legacy_versions() -> list[int]:

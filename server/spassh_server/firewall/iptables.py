@@ -6,9 +6,12 @@ host that has both kinds of firewall, the nftables back end is the one to use.
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from . import ActiveGrant, Clock, FirewallError, Grant, Settings
+from .attempts import attempt_all
 from .ipsets import IpSets, is_usable
 from .iptables_render import (
     chain_name,
@@ -104,15 +107,20 @@ class Iptables:
         The tables and chains of iptables itself stay, even if they are there for us:
         others use them without asking who made them.
         """
-        for xtables in self._tables.values():
-            lines = render_unjump(self._chain, xtables.rules(INPUT) or [])
-            if xtables.rules(self._chain) is not None:
-                lines += [f"-F {self._chain}", f"-X {self._chain}"]
-            if lines:
-                xtables.apply(lines)
-        # They may be there even if the settings do not want them any more.
+        steps: list[Callable[[], None]] = [
+            partial(self._remove_chain, xtables) for xtables in self._tables.values()
+        ]
+        # Sets may be there even if the settings do not want them any more.
         if self._sets is not None:
-            self._sets.remove()
+            steps.append(self._sets.remove)
+        attempt_all(steps)
+
+    def _remove_chain(self, xtables: Xtables) -> None:
+        lines = render_unjump(self._chain, xtables.rules(INPUT) or [])
+        if xtables.rules(self._chain) is not None:
+            lines += [f"-F {self._chain}", f"-X {self._chain}"]
+        if lines:
+            xtables.apply(lines)
 
     def _refill(self, version: int) -> None:
         xtables = self._tables[version]

@@ -7,6 +7,7 @@ filter chains, whose own drops `foreign` leads around.
 from typing import Any
 
 from . import ActiveGrant, FirewallError, Grant, Settings
+from .attempts import attempt_all
 from .foreign import Foreign
 from .libnftables import LibNftables
 from .nftables_render import (
@@ -96,7 +97,9 @@ class Nftables:
 
         The rules that trust our mark go before the chain that keeps it honest.
         """
-        self._foreign.remove()
+        attempt_all((self._foreign.remove, self._remove_table))
+
+    def _remove_table(self) -> None:
         self._nft.run(render_remove(self._settings.name))
 
     def _renew(self) -> None:

@@ -4,10 +4,9 @@ What -S prints is meant to be given to iptables again, so its form is stable. Wh
 rule is, and what it stands for, is told by its comment alone.
 """
 
-import shlex
+import re
 from typing import Final
 
-from . import FirewallError
 from .run import ProgramError, find, run
 
 INPUT: Final = "INPUT"
@@ -17,6 +16,10 @@ LEGACY: Final = "-legacy"
 # Both variants: "no chain of that name". Whatever else it may be, restore then fails.
 _NO_SUCH_CHAIN = 1
 _LOCK_SECONDS = "5"
+
+# How iptables prints a word: as it is, or in quotes and with backslashes.
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_ESCAPE = re.compile(r"\\(.)")
 
 
 class Xtables:
@@ -70,7 +73,7 @@ def same_rule(one: str, other: str) -> bool:
 
 
 def _words(rule: str) -> list[str]:
-    try:
-        return shlex.split(rule)
-    except ValueError as error:
-        raise FirewallError(f"iptables: cannot read the rule {rule!r}") from error
+    return [
+        _ESCAPE.sub(r"\1", quoted) if quoted is not None else plain
+        for quoted, plain in (match.groups() for match in _WORD.finditer(rule))
+    ]
