@@ -251,6 +251,12 @@ class Session:
         for sock in (near, far):
             sock.settimeout(3)
 
+    @property
+    def port(self) -> int:
+        """Return the client's port."""
+        port: int = self._near.getsockname()[1]
+        return port
+
     def say(self, data: bytes) -> None:
         """Have the server send `data`."""
         self._far.sendall(data)

@@ -314,6 +314,24 @@ def test_no_wrapping_carries_a_packet_past_the_drop(
         firewall.revoke(to(CLIENT[version]))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_connection_lets_no_other_begin_on_its_addresses_and_ports(
+    firewall: Firewall, network: Network, version: int
+) -> None:
+    """Conntrack takes a bare SYN for a part of it, and the server's socket may be gone.
+
+    Who was let in once would come in again and again, without a grant.
+    """
+    firewall.prepare()
+    firewall.grant(to(CLIENT[version]), 60)
+    session = network.session(CLIENT[version])
+    syn = wrappings(version, CLIENT[version], session.port, 22)["plain"]
+    assert is_answered(network, version, syn, session.port, 2.0)
+    firewall.revoke(to(CLIENT[version]))
+    assert not is_answered(network, version, syn, session.port, 0.2)
+    assert session.lives()
+
+
 def test_a_connection_that_a_helper_expects_is_not_let_in(
     firewall: Firewall, network: Network
 ) -> None:

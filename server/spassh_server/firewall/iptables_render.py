@@ -41,7 +41,11 @@ def render_rules(settings: Settings, granted: list[str]) -> list[str]:
         match = _match(port)
         # Not RELATED: that is what a helper (FTP, SIP) expects because of bytes that
         # a stranger sent, and it may name any port. ICMP errors are no tcp or udp.
-        rules.append(f"{match} -m conntrack --ctstate ESTABLISHED -j ACCEPT")
+        # And no bare SYN, which is never part of a connection: conntrack takes one on
+        # the addresses and ports of a connection that lingers for a part of it, and the
+        # server's socket, which has gone, would take it for a new connection.
+        whole = "! --syn " * (port.protocol_name == "tcp")
+        rules.append(f"{match} {whole}-m conntrack --ctstate ESTABLISHED -j ACCEPT")
         rules.append(f"{match} -j DROP")
     rules.append(f"{_match(Port(17, settings.knock_port))} -j DROP")
     # The comments are how we see later that the chain is whole.

@@ -69,7 +69,11 @@ def render_rules(settings: Settings) -> list[str]:
         ports = f"{protocol} dport {{ {', '.join(map(str, numbers))} }}"
         # Not "related": that is what a helper (FTP, SIP) expects because of bytes that
         # a stranger sent, and it may name any port. ICMP errors are no tcp or udp.
-        rules += [f"{ports} ct state established accept", f"{ports} drop"]
+        # A bare SYN is never part of a connection: conntrack takes one on the addresses
+        # and ports of a connection that lingers for a part of it, and the server's
+        # socket, which has gone, would take it for a new connection.
+        whole = "tcp flags & (fin | syn | rst | ack) != syn " * (protocol == "tcp")
+        rules += [f"{ports} {whole}ct state established accept", f"{ports} drop"]
     rules.append(f"udp dport {settings.knock_port} drop")
     return rules
 

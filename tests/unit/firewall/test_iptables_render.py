@@ -32,7 +32,7 @@ from spassh_server.firewall.iptables_render import (
 )
 from spassh_server.firewall.xtables import comment_of
 
-ALLOWED = set(string.ascii_letters + string.digits + ' -.:,[]"/')
+ALLOWED = set(string.ascii_letters + string.digits + ' -.:,[]"/!')
 MATCH_SET = "-m set --match-set spassh-4 src,dst -j ACCEPT"
 
 CHAIN = """\
@@ -40,10 +40,10 @@ CHAIN = """\
 -A SPASSH -m comment --comment "spassh 1/8"\
  -m set --match-set spassh-4 src,dst -j ACCEPT
 -A SPASSH -m comment --comment "spassh 2/8" -p tcp -m tcp --dport 22\
- -m conntrack --ctstate ESTABLISHED -j ACCEPT
+ ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT
 -A SPASSH -m comment --comment "spassh 3/8" -p tcp -m tcp --dport 22 -j DROP
 -A SPASSH -m comment --comment "spassh 4/8" -p tcp -m tcp --dport 443\
- -m conntrack --ctstate ESTABLISHED -j ACCEPT
+ ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT
 -A SPASSH -m comment --comment "spassh 5/8" -p tcp -m tcp --dport 443 -j DROP
 -A SPASSH -m comment --comment "spassh 6/8" -p udp -m udp --dport 53\
  -m conntrack --ctstate ESTABLISHED -j ACCEPT
@@ -211,4 +211,6 @@ def test_each_protected_port_is_dropped_after_established(
         mine = [
             rule.removeprefix(match) for rule in rules[:-1] if rule.startswith(match)
         ]
-        assert mine == ["-m conntrack --ctstate ESTABLISHED -j ACCEPT", "-j DROP"]
+        whole = "! --syn " if port.protocol_name == "tcp" else ""
+        accept = f"{whole}-m conntrack --ctstate ESTABLISHED -j ACCEPT"
+        assert mine == [accept, "-j DROP"]

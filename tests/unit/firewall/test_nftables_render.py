@@ -28,7 +28,7 @@ from spassh_server.firewall.nftables_render import (
     render_table,
 )
 
-ALLOWED = set(string.ascii_letters + string.digits + ' -_.:;,@{}"/\n')
+ALLOWED = set(string.ascii_letters + string.digits + ' -_.:;,@{}()&|!="/\n')
 
 TABLE = """\
 add table inet spassh
@@ -43,7 +43,8 @@ add rule inet spassh input ip saddr . meta l4proto . th dport @granted4\
  meta mark set meta mark or 0x20000000 accept comment "spassh 2/8"
 add rule inet spassh input ip6 saddr . meta l4proto . th dport @granted6\
  meta mark set meta mark or 0x20000000 accept comment "spassh 3/8"
-add rule inet spassh input tcp dport { 22, 443 } ct state established accept\
+add rule inet spassh input tcp dport { 22, 443 }\
+ tcp flags & (fin | syn | rst | ack) != syn ct state established accept\
  comment "spassh 4/8"
 add rule inet spassh input tcp dport { 22, 443 } drop comment "spassh 5/8"
 add rule inet spassh input udp dport { 53 } ct state established accept\
