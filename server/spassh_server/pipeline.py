@@ -1,6 +1,6 @@
 """Everything that happens to a packet between the wire and the firewall, in order.
 
-    capture -> datagram -> envelope -> replay -> policy -> (granter) -> firewall
+    capture -> datagram -> envelope -> replay -> quota -> policy -> granter -> firewall
 
 This is the file to read first. Nothing before the replay check stores or logs anything,
 so a stranger's packet leaves no trace but a counter.
@@ -13,11 +13,15 @@ from spassh.protocol.errors import PacketError
 from .datagram import parse
 from .envelope import Envelope, Opened
 from .policy import Approval, Refusal, decide
+from .quota import RequestQuota
 from .replay import IDENTITY_SIZE, Entry
 
 
 class Admission(Protocol):
     """The replay check: `replay.ReplayMemory`, or a durable one around it."""
+
+    def check(self, entry: Entry, source: bytes, now: int) -> None:
+        """Raise `Stale` or `Replayed` if `entry` would not be accepted."""
 
     def admit(self, entry: Entry, source: bytes, now: int) -> None:
         """Accept `entry` once, or raise `Stale` or `Replayed`."""
@@ -29,6 +33,7 @@ class World(NamedTuple):
     knock_port: int
     envelope: Envelope
     replay: Admission
+    quota: RequestQuota
 
 
 class Rejected(NamedTuple):
@@ -49,9 +54,15 @@ def consider(
     """
     datagram = parse(frame, link, world.knock_port)
     opened: Opened = world.envelope.open(datagram.payload)
-    entry = Entry(opened.identity[:IDENTITY_SIZE], opened.request.time)
+    source, request, user = datagram.source, opened.request, opened.user
+    entry = Entry(opened.identity[:IDENTITY_SIZE], request.time)
     try:
-        world.replay.admit(entry, datagram.source, now)
+        world.replay.check(entry, source, now)
     except PacketError as error:
-        return Rejected(opened.user.name, datagram.source, error)
-    return decide(opened.request, datagram.source, opened.user)
+        return Rejected(user.name, source, error)
+    # Behind the check: who sends a user's old packets again must not use the user's
+    # quota up. Before it is remembered: one user must not fill the memory of all.
+    if not world.quota.take(user.name, now):
+        return Refusal(user.name, request.address or source, "too many requests")
+    world.replay.admit(entry, source, now)
+    return decide(request, source, user)

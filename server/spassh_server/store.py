@@ -10,15 +10,17 @@ import errno
 import os
 from struct import Struct
 
+from spassh.protocol.limits import WINDOW_MS
+
 from .limits import REPLAY_CAPACITY
 from .replay import IDENTITY_SIZE, Entry, ReplayMemory
 
 _NAME = "replay"
 _TEMPORARY = "replay.tmp"
 
-_MAGIC = b"spassh replay 1\n"
-# magic, boot id, floor in ms
-_HEADER = Struct("!16s36sQ")
+_MAGIC = b"spassh replay 2\n"
+# magic, boot id, floor of what was forgotten and floor of the start in ms
+_HEADER = Struct("!16s36sQQ")
 _RECORD = Struct(f"!{IDENTITY_SIZE}sQ")
 
 MAX_BYTES = _HEADER.size + _RECORD.size * (2 * REPLAY_CAPACITY + 1)
@@ -53,11 +55,29 @@ class ReplayStore:
         """Why what an earlier run remembered could not be read, or empty."""
         self.problem = ""
         """Why the file cannot be written, or empty. The memory works all the same."""
+        self.set_back = 0
+        """Milliseconds that the clock at the start was ahead, once that is noticed.
+
+        Whoever has reported it sets it to 0 again.
+        """
         self._memory = self._load(now)
         self._rewrite()
         if self.problem:
             # An earlier run may have failed to write as well: the file may have a gap.
-            self._memory.floor = max(self._memory.floor, now)
+            self._memory.start = max(self._memory.start, now)
+
+    def check(self, entry: Entry, source: bytes, now: int) -> None:
+        """See whether `entry` would be accepted. A clock set back is noticed here.
+
+        Raises:
+            Stale, Replayed: as `ReplayMemory.check`.
+        """
+        ahead = self._memory.lower_start(now)
+        if ahead:
+            self.set_back = ahead
+            # Else the next start would believe the wrong clock again.
+            self._rewrite()
+        self._memory.check(entry, source, now)
 
     def admit(self, entry: Entry, source: bytes, now: int) -> None:
         """Accept `entry` once, and remember it on disk before anything else happens.
@@ -65,6 +85,7 @@ class ReplayStore:
         Raises:
             Stale, Replayed: as `ReplayMemory.admit`.
         """
+        self.check(entry, source, now)
         self._memory.admit(entry, source, now)
         if self._fd < 0 or self._records >= 2 * REPLAY_CAPACITY:
             self._rewrite()
@@ -97,23 +118,23 @@ class ReplayStore:
                 data = file.read(MAX_BYTES + 1)
             return self._parse(data, now)
         except FileNotFoundError:
-            return ReplayMemory(REPLAY_CAPACITY, now)
+            pass
         except (OSError, ValueError) as error:
             self.lost = f"replay store: {error}"
-            return ReplayMemory(REPLAY_CAPACITY, now)
+        return ReplayMemory(REPLAY_CAPACITY, 0, start=now)
 
     def _parse(self, data: bytes, now: int) -> ReplayMemory:
         if len(data) < _HEADER.size or len(data) > MAX_BYTES:
             raise ValueError("damaged")
-        magic, boot, floor = _HEADER.unpack_from(data)
+        magic, boot, floor, start = _HEADER.unpack_from(data)
         body = data[_HEADER.size :]
         if magic != _MAGIC or len(body) % _RECORD.size:
             raise ValueError("damaged")
         entries = [Entry(*fields) for fields in _RECORD.iter_unpack(body)]
         if boot != self._boot:
             # The last records may not have reached the disk.
-            floor = max(floor, now)
-        return ReplayMemory(REPLAY_CAPACITY, floor, entries)
+            start = now if start > now + WINDOW_MS else max(start, now)
+        return ReplayMemory(REPLAY_CAPACITY, floor, entries, start)
 
     def _rewrite(self) -> None:
         """Write the file anew with what is remembered, whole or not at all."""
@@ -122,8 +143,10 @@ class ReplayStore:
         try:
             fd = self._open(_TEMPORARY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             with os.fdopen(fd, "wb") as file:
-                file.write(_HEADER.pack(_MAGIC, self._boot, self._memory.floor))
-                for entry in self._memory.entries():
+                memory = self._memory
+                floors = memory.floor, memory.start
+                file.write(_HEADER.pack(_MAGIC, self._boot, *floors))
+                for entry in memory.entries():
                     file.write(_pack(entry))
                 file.flush()
                 os.fsync(fd)

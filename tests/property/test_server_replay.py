@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -44,16 +44,21 @@ reboots = st.tuples(st.just("reboot"), st.none())
 @given(
     st.integers(0, 4),
     st.integers(NOW - 70_000, NOW + 70_000),
+    st.integers(NOW - 70_000, NOW + 3_600_000),
     st.lists(arrivals | clocks | restarts, max_size=60),
 )
 def test_a_memory_accepts_no_datagram_twice(
-    capacity: int, floor: int, steps: list[tuple[str, Entry | int | None]]
+    capacity: int,
+    floor: int,
+    start: int,
+    steps: list[tuple[str, Entry | int | None]],
 ) -> None:
-    memory, now = ReplayMemory(capacity, floor), NOW
+    memory, now = ReplayMemory(capacity, floor, start=start), NOW
     accepted: Counter[bytes] = Counter()
     for step, value in steps:
         if step == "restart":
-            memory = ReplayMemory(capacity, memory.floor, memory.entries())
+            floor, start = memory.floor, memory.start
+            memory = ReplayMemory(capacity, floor, memory.entries(), start)
         elif isinstance(value, Entry):
             try:
                 memory.admit(value, SOURCE, now)
@@ -63,6 +68,33 @@ def test_a_memory_accepts_no_datagram_twice(
         elif value is not None:
             now = value
     assert max(accepted.values(), default=0) <= 1
+
+
+@settings(deadline=None)
+@given(
+    st.lists(restarts | reboots | clocks, max_size=20),
+    st.integers(NOW - 7_200_000, NOW + 7_200_000),
+)
+def test_no_clock_of_the_past_locks_anybody_out(
+    steps: list[tuple[str, int | None]], now: int
+) -> None:
+    """Whatever it showed at starts: a minute after it is right, all are let in."""
+    boot = 0
+    with directory() as fd:
+        current = ReplayStore(fd, now, BOOT)
+        for number, (step, value) in enumerate([*steps, ("clock", NOW)]):
+            if value is not None:
+                now = value
+                knock = Entry(number.to_bytes(16, "big"), now)
+                with suppress(PacketError):
+                    current.admit(knock, SOURCE, now)
+                continue
+            current._close()
+            boot += step == "reboot"
+            current = ReplayStore(fd, now, boot.to_bytes(36, "big"))
+        later = NOW + WINDOW_MS + 1
+        current.admit(Entry(b"\xff" * 16, later), SOURCE, later)
+        current._close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 from simulate.world import Client, Packet, Server, World, world
 
+from spassh_server import store
 from spassh_server.ports import Port
 
 HERE = "192.0.2.7"
@@ -299,6 +300,48 @@ def test_a_clock_set_back_opens_nothing_again(here: World) -> None:
     for packet in packets:
         assert here.server.receive(packet, source=ELSEWHERE) == "replayed"
         here.clock.wait(100)
+
+
+def test_a_clock_that_was_ahead_at_the_start_locks_nobody_out(here: World) -> None:
+    here.clock.wait(3600)
+    here.server.reboot()
+    here.clock.wait(-3600)
+    assert here.server.receive(here.client.knock(here.server)) == "stale"
+    here.clock.wait(0.1)
+    assert here.server.receive(here.client.knock(here.server)) == "granted"
+    here.server.restart()
+    assert here.server.receive(here.client.knock(here.server)) == "granted"
+    here.server.reboot()
+    here.clock.wait(0.1)
+    assert here.server.receive(here.client.knock(here.server)) == "granted"
+
+
+def test_a_user_with_a_thousand_addresses_locks_nobody_else_out(here: World) -> None:
+    """The slots of max_grants are for all; eve's grants last for long."""
+    eve, bob = Client("eve", here.clock), Client("bob", here.clock)
+    here.server.enroll(eve, lifetime=300, max_lifetime=300)
+    here.server.enroll(bob)
+    for number in range(1100):
+        here.clock.wait(0.2)
+        source = f"2001:db8::{number + 1:x}"
+        here.server.receive(eve.knock(here.server, source=source))
+    assert len(here.server.firewall.grants()) == 32
+    assert here.server.receive(bob.knock(here.server)) == "granted"
+
+
+def test_a_user_who_never_stops_locks_nobody_else_out(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times ahead of the clock would lift the floor when the memory overflows."""
+    monkeypatch.setattr(store, "REPLAY_CAPACITY", 150)
+    here.server.restart()
+    bob = Client("bob", here.clock)
+    here.server.enroll(bob)
+    here.client.skew = 59
+    for _ in range(300):
+        here.server.receive(here.client.knock(here.server))
+    assert here.server.receive(bob.knock(here.server)) == "granted"
+    assert Counter(here.server.outcomes) == {"granted": 101, "refused": 200}
 
 
 class AnyStory(RuleBasedStateMachine):

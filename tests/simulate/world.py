@@ -23,7 +23,7 @@ from spassh.protocol.limits import RANDOMNESS_SIZE
 from spassh.protocol.opening import ServerKeys
 from spassh.protocol.packet import ClientKeys, seal
 from spassh.protocol.request import Request
-from spassh_server import config
+from spassh_server import config, limits
 from spassh_server.datagram import DLT_RAW
 from spassh_server.envelope import Envelope
 from spassh_server.firewall import ActiveGrant, Grant
@@ -38,6 +38,7 @@ from spassh_server.privsep.message import (
     decode_request,
     encode_grant,
 )
+from spassh_server.quota import GrantQuota, RequestQuota
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
 
@@ -198,6 +199,9 @@ class Server:
         return self._grant(decision)
 
     def _grant(self, approval: Approval) -> str:
+        now = self._clock.seconds
+        if not self._live.allow(*approval, now):
+            return "refused"
         data = encode_grant(GrantMessage(1, approval.grant, approval.seconds))
         wanted = decode_request(data)
         assert isinstance(wanted, GrantMessage)
@@ -226,7 +230,9 @@ class Server:
         boot = str(self._boot).encode().ljust(36)
         self._store = ReplayStore(self._directory, self._clock.ms, boot)
         self._opener = NativeOpener(self._keys, Users(self._users))
-        self._stage = Stage(PORT, Envelope([self._opener]), self._store)
+        requests = RequestQuota(limits.REQUEST_BURST, limits.REQUESTS_PER_SECOND)
+        self._stage = Stage(PORT, Envelope([self._opener]), self._store, requests)
+        self._live = GrantQuota(limits.MAX_GRANTS_PER_USER)
         self._limits = Limits(SETTINGS)
         for active in self.firewall.grants():
             ends = self._clock.seconds + active.seconds_left

@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.server import frames
@@ -16,6 +17,7 @@ from unit.server.parties import (
     STRANGER_SECRET,
     THERE,
     access,
+    key,
     sealed,
     user,
 )
@@ -36,6 +38,7 @@ from spassh_server.firewall import Grant
 from spassh_server.openers.native import NativeOpener
 from spassh_server.pipeline import Rejected, World, consider
 from spassh_server.policy import Approval, Refusal
+from spassh_server.quota import RequestQuota
 from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
@@ -46,8 +49,8 @@ Decision = Approval | Refusal | Rejected
 class Watched(ReplayMemory):
     """A replay memory that tells how often it was asked."""
 
-    def __init__(self) -> None:
-        super().__init__(8, 0)
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity, 0)
         self.asked: list[Entry] = []
 
     def admit(self, entry: Entry, source: bytes, now: int) -> None:
@@ -58,10 +61,11 @@ class Watched(ReplayMemory):
 class Server:
     """A server with one user, and what it remembers."""
 
-    def __init__(self, who: User | None = None) -> None:
-        self.replay = Watched()
-        self.opener = NativeOpener(SERVER, Users([who or user()]))
-        self.world = World(PORT, Envelope([self.opener]), self.replay)
+    def __init__(self, *who: User, burst: int = 100, capacity: int = 8) -> None:
+        self.replay = Watched(capacity)
+        self.opener = NativeOpener(SERVER, Users(list(who) or [user()]))
+        quota = RequestQuota(burst, 1)
+        self.world = World(PORT, Envelope([self.opener]), self.replay, quota)
 
     def consider(
         self, payload: bytes, now: int = NOW, source: str = frames.SOURCE4
@@ -168,7 +172,8 @@ def test_a_frame_that_is_none_raises_and_never_reaches_the_formats() -> None:
         def open(self, payload: bytes) -> object:
             raise AssertionError(payload)
 
-    world = World(PORT, Envelope([Never()]), Watched())  # type: ignore[list-item]
+    never: Any = Never()
+    world = World(PORT, Envelope([never]), Watched(8), RequestQuota(1, 1))
     for frame in (b"", ethernet(ipv4(udp(sealed(), port=PORT + 1))), os.urandom(300)):
         with pytest.raises(NotOurs):
             consider(frame, DLT_ETHERNET, NOW, world)
@@ -191,6 +196,62 @@ def test_an_error_of_the_program_is_not_taken_for_a_packets(
     monkeypatch.setattr(server.replay, "admit", admit)
     with pytest.raises(ZeroDivisionError):
         server.consider(sealed())
+
+
+BOB_SECRET = bytes([0, 1]).ljust(32, b"\0")
+
+
+def from_bob(request: Request | None = None) -> bytes:
+    return sealed(request, secret=BOB_SECRET, psk=key(1).psk)
+
+
+class TestTooManyRequests:
+    """The memory is shared, so a user may put only so much into it."""
+
+    OVER = Refusal("ada", HERE, "too many requests")
+
+    def test_are_refused_and_not_remembered(self) -> None:
+        server = Server(burst=2)
+        for _ in range(2):
+            assert isinstance(server.consider(sealed()), Approval)
+        packet = sealed()
+        assert server.consider(packet) == self.OVER
+        assert len(server.replay) == 2
+        # A second later it is as good as new.
+        later = NOW + 1000
+        assert isinstance(server.consider(packet, later), Approval)
+        assert isinstance(server.consider(packet, later), Rejected)
+
+    def test_are_reported_with_the_address_that_was_to_be_let_in(self) -> None:
+        server = Server(burst=0)
+        expected = self.OVER._replace(address=THERE)
+        assert server.consider(sealed(access(address=THERE))) == expected
+
+    def test_of_one_user_do_not_lock_another_out(self) -> None:
+        """They would lift the floor, with their times that are ahead."""
+        bob = user("bob", keys=(key(1),))
+        server = Server(user(), bob, burst=4, capacity=8)
+        ahead = access(time=NOW + WINDOW_MS - 1)
+        decisions = [server.consider(sealed(ahead)) for _ in range(20)]
+        assert decisions.count(self.OVER) == 16
+        decision = server.consider(from_bob(), source="198.51.100.9")
+        assert decision == Approval("bob", Grant(THERE, SSH), 15)
+
+    def test_are_not_what_a_stranger_sends_again(self) -> None:
+        """Neither what is known nor what is too old takes of the user's quota."""
+        server = Server(burst=2)
+        known, old = sealed(), sealed(access(time=NOW - WINDOW_MS - 1))
+        server.consider(known)
+        for _ in range(20):
+            for packet in (known, old):
+                decision = server.consider(packet, source="198.51.100.9")
+                assert isinstance(decision, Rejected)
+        assert isinstance(server.consider(sealed()), Approval)
+
+    def test_are_counted_even_if_policy_refuses_them(self) -> None:
+        server = Server(burst=1)
+        server.consider(sealed(access(port=80)))
+        assert server.consider(sealed()) == self.OVER
 
 
 class TestOnDisk:

@@ -191,3 +191,63 @@ def test_a_clock_set_forward_and_back_accepts_nothing_twice() -> None:
         for number in range(4):
             again = entry(number, (NOW, NOW + HOUR, NOW - HOUR, NOW + 2 * HOUR)[number])
             assert outcome(replay, again, now) in {"stale", "replayed"}
+
+
+class TestAClockThatWasAheadAtTheStart:
+    """The floor of the start comes down with the clock; what is known stays known."""
+
+    @staticmethod
+    def begun(ahead: int, floor: int = 0) -> ReplayMemory:
+        return ReplayMemory(8, floor, [entry(1, NOW - 5)], start=NOW + ahead)
+
+    def test_locks_nobody_out(self) -> None:
+        replay = self.begun(HOUR)
+        assert outcome(replay, entry(2, NOW), NOW) == "stale"
+        assert outcome(replay, entry(3, NOW + 1), NOW + 1) == "accepted"
+        assert replay.start == NOW
+
+    def test_still_refuses_what_was_made_before_that_was_noticed(self) -> None:
+        replay = self.begun(HOUR)
+        for offset in (-WINDOW_MS, -1, 0):
+            assert outcome(replay, entry(2, NOW + offset), NOW) == "stale"
+        assert outcome(replay, entry(2, NOW), NOW + 1000) == "stale"
+
+    def test_still_refuses_what_is_known(self) -> None:
+        replay = self.begun(HOUR)
+        assert outcome(replay, entry(1, NOW - 5), NOW) == "replayed"
+        assert outcome(replay, entry(2, NOW + 1), NOW) == "accepted"
+        assert outcome(replay, entry(1, NOW - 5), NOW) == "replayed"
+        assert outcome(replay, entry(2, NOW + 1), NOW) == "replayed"
+
+    @pytest.mark.parametrize(
+        ("ahead", "start", "lowered"),
+        [
+            (WINDOW_MS + 1, 0, WINDOW_MS + 1),
+            (WINDOW_MS, WINDOW_MS, 0),
+            (0, 0, 0),
+            (-HOUR, -HOUR, 0),
+        ],
+    )
+    def test_is_noticed_from_one_window_on(
+        self, ahead: int, start: int, lowered: int
+    ) -> None:
+        replay = self.begun(ahead)
+        assert lowered == replay.lower_start(NOW)
+        assert replay.start == NOW + start
+        assert replay.lower_start(NOW) == 0
+
+    def test_does_not_lower_the_floor_of_what_was_forgotten(self) -> None:
+        replay = self.begun(HOUR, floor=NOW + 50)
+        assert outcome(replay, entry(2, NOW + 50), NOW) == "stale"
+        assert outcome(replay, entry(2, NOW + 51), NOW) == "accepted"
+        assert replay.floor == NOW + 50
+
+
+def test_a_check_remembers_nothing() -> None:
+    replay = memory()
+    for _ in range(2):
+        replay.check(entry(1), HERE, NOW)
+    assert len(replay) == 0
+    replay.admit(entry(1), HERE, NOW)
+    with pytest.raises(Replayed):
+        replay.check(entry(1), HERE, NOW)

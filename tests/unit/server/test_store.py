@@ -66,7 +66,7 @@ def start(directory: int, now: int = NOW, boot: bytes = BOOT) -> ReplayStore:
 def entry(number: int, time: int | None = None) -> Entry:
     """Make the entry of a datagram from `number` seconds after the beginning."""
     time = NOW + number * SECOND if time is None else time
-    return Entry(number.to_bytes(16, "big"), time)
+    return Entry(number.to_bytes(16, "big", signed=True), time)
 
 
 def admit(current: ReplayStore, *numbers: int) -> None:
@@ -164,13 +164,21 @@ class TestAnotherBoot:
         assert len(current) == 1
         assert outcome(current, entry(50), NOW + SECOND) == "replayed"
 
-    def test_with_a_clock_set_back_does_not_lower_the_floor(
+    def test_with_a_clock_set_back_a_little_does_not_lower_the_floor(
         self, directory: int
     ) -> None:
         start(directory)
-        current = start(directory, NOW - 3600 * SECOND, OTHER_BOOT)
+        current = start(directory, NOW - 60 * SECOND, OTHER_BOOT)
         assert outcome(current, entry(0), NOW) == "stale"
         assert outcome(current, entry(1), NOW) == "accepted"
+
+    def test_with_a_clock_set_back_by_more_begins_anew(self, directory: int) -> None:
+        admit(start(directory), 1)
+        earlier = NOW - 3600 * SECOND
+        current = start(directory, earlier, OTHER_BOOT)
+        assert outcome(current, entry(-3600), earlier) == "stale"
+        assert outcome(current, entry(-3599), earlier) == "accepted"
+        assert outcome(current, entry(1), NOW) == "replayed"
 
     def test_becomes_this_boot_for_the_next_start(self, directory: int) -> None:
         start(directory)
@@ -178,6 +186,69 @@ class TestAnotherBoot:
         later = NOW + 10 * SECOND
         current = start(directory, later, OTHER_BOOT)
         assert outcome(current, entry(2), later) == "accepted"
+
+
+class TestAClockThatWasAheadAtTheStart:
+    """It was an hour ahead, and NTP has set it back to `NOW`."""
+
+    AHEAD = NOW + 3600 * SECOND
+
+    def test_locks_nobody_out_while_the_daemon_runs(self, directory: int) -> None:
+        current = start(directory, self.AHEAD)
+        assert outcome(current, entry(0), NOW) == "stale"
+        assert outcome(current, entry(1), NOW + SECOND) == "accepted"
+
+    @pytest.mark.parametrize("noticed", [True, False])
+    @pytest.mark.parametrize("boot", [BOOT, OTHER_BOOT])
+    def test_locks_nobody_out_after_a_restart(
+        self, directory: int, boot: bytes, noticed: bool
+    ) -> None:
+        before = start(directory, self.AHEAD)
+        if noticed:
+            assert outcome(before, entry(0), NOW) == "stale"
+        current = start(directory, NOW, boot)
+        assert outcome(current, entry(0), NOW) == "stale"
+        assert outcome(current, entry(1), NOW + SECOND) == "accepted"
+
+    def test_is_told_once(self, directory: int) -> None:
+        current = start(directory, self.AHEAD)
+        assert current.set_back == 0
+        outcome(current, entry(0), NOW)
+        assert current.set_back == 3600 * SECOND
+        current.set_back = 0
+        outcome(current, entry(1), NOW + SECOND)
+        outcome(current, entry(1), NOW + SECOND)
+        assert current.set_back == 0
+
+    def test_leaves_what_was_made_before_that_refused_after_a_restart(
+        self, directory: int
+    ) -> None:
+        current = start(directory, self.AHEAD)
+        assert outcome(current, entry(1), NOW) == "accepted"
+        for _ in range(2):
+            current = start(directory, NOW + SECOND)
+            assert current.set_back == 0
+            assert replays(current, -50, -1, 0) == {"stale"}
+            assert replays(current, 1) == {"replayed"}
+
+    def test_is_noticed_by_a_check_too(self, directory: int) -> None:
+        current = start(directory, self.AHEAD)
+        current.check(entry(1), HERE, NOW)
+        assert current.set_back == 3600 * SECOND
+        assert len(current) == 0
+        assert len(start(directory)) == 0
+
+    def test_and_was_written_by_a_failing_disk_harms_nobody(
+        self, directory: int, disk: Disk
+    ) -> None:
+        current = start(directory, self.AHEAD)
+        disk.fail(*WRITING)
+        assert outcome(current, entry(1), NOW) == "accepted"
+        assert current.problem
+        disk.heal()
+        after = start(directory, NOW + 2 * SECOND)
+        assert replays(after, 1) == {"stale"}
+        assert outcome(after, entry(3), NOW + 3 * SECOND) == "accepted"
 
 
 class TestAFileThatCannotBeBelieved:
@@ -198,11 +269,11 @@ class TestAFileThatCannotBeBelieved:
         assert outcome(after, entry(21), later) == "replayed"
         assert outcome(after, entry(20), later) == "stale"
 
-    @pytest.mark.parametrize("size", [0, 1, 59, 61, 83, 85, 107])
+    @pytest.mark.parametrize("size", [0, 1, 60, 67, 69, 91, 93, 115])
     def test_because_it_is_truncated(self, directory: int, size: int) -> None:
-        # One header of 60 bytes, two records of 24.
+        # One header of 68 bytes, two records of 24.
         admit(start(directory), 1, 2)
-        assert path_in(directory).stat().st_size == 108
+        assert path_in(directory).stat().st_size == 116
         os.truncate(path_in(directory), size)
         self.assert_lost(directory, 1, 2)
 
@@ -226,7 +297,7 @@ class TestAFileThatCannotBeBelieved:
     ) -> None:
         admit(start(directory), 1, 2)
         with path_in(directory).open("ab") as file:
-            file.write(bytes(small - 108 + 24))
+            file.write(bytes(small - 116 + 24))
         self.assert_lost(directory, 1, 2)
 
     def test_because_it_is_a_fifo(self, directory: int) -> None:
