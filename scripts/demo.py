@@ -143,23 +143,34 @@ def talk(session: subprocess.Popen[bytes], words: str) -> str:
     return session.stdout.readline().decode().strip()
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def stop(number: int, _: object) -> None:
+    """Make an exception of a signal, so that all is taken down on the way out."""
+    # Once is enough: another one must not interrupt the taking down.
+    for one in _SIGNALS:
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main() -> int:
-    # A signal becomes an exception, so that everything is taken down on the way out.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
+    for number in _SIGNALS:
+        signal.signal(number, stop)
     bin_dir = os.path.dirname(sys.executable)
-    with tempfile.TemporaryDirectory(prefix="spassh-demo-") as directory:
-        network = Network(bin_dir)
-        try:
-            story(network, directory)
-        except LabError as error:
-            print(f"demo: error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("demo: interrupted", file=sys.stderr)
-            return 130
-        finally:
-            network.close()
+    try:
+        with tempfile.TemporaryDirectory(prefix="spassh-demo-") as directory:
+            network = Network(bin_dir)
+            try:
+                story(network, directory)
+            finally:
+                network.close()
+    except LabError as error:
+        print(f"demo: error: {error}", file=sys.stderr)
+        return 1
+    except SystemExit:
+        print("demo: interrupted", file=sys.stderr)
+        raise
     tell("all as it should be; nothing is left behind")
     return 0
 

@@ -23,7 +23,7 @@ def main() -> int:
     """Run the verb on the command line, and return the exit code."""
     arguments = sys.argv[1:]
     try:
-        if arguments[:1] == ["proxy"] and not {"-h", "--help"} & set(arguments):
+        if arguments[:1] == ["proxy"] and not _asks_for_help(arguments):
             _proxy(arguments[1:])
         _other_verb(arguments)
     except SpasshError as error:
@@ -59,6 +59,12 @@ def _proxy(arguments: list[str]) -> NoReturn:
     os._exit(code)
 
 
+def _asks_for_help(arguments: list[str]) -> bool:
+    # What comes after "--" is a host and a port, whatever it looks like.
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return not {"-h", "--help"}.isdisjoint(arguments[:end])
+
+
 def proxy_arguments(arguments: list[str]) -> tuple[str, int, bool, bool]:
     """Return host, port, and whether `--fdpass` and `-v` are set.
 
@@ -81,6 +87,9 @@ def proxy_arguments(arguments: list[str]) -> tuple[str, int, bool, bool]:
     if len(words) != 2 or not words[0]:
         raise UsageError("proxy takes a host and a port", _PROXY_HINT)
     host, port = words
+    if host.startswith("-"):
+        # It would be an option to the next program that is told of it.
+        raise UsageError(f"not a host: {host}", "no host's name begins with '-'")
     digits = port.isascii() and port.isdigit() and len(port) <= 5
     if not (digits and 0 < int(port) < 1 << 16):
         raise UsageError(f"not a port: {port}", "a port is a number from 1 to 65535")

@@ -56,7 +56,7 @@ def plainly(
             if sock:
                 sock.close()
         else:
-            tell(f"connected to {address} without a knock: no profile names the host")
+            tell(f"connected to {address}")
             return _ready(sock)
     raise _failure(
         target,

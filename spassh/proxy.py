@@ -31,6 +31,7 @@ def proxy(host: str, port: int, clocks: Clocks, tell: Tell, *, fdpass: bool) -> 
     home = config_home()
     profile = find(home, host)
     if profile is None:
+        tell(f"no profile names {host}: connecting without a knock")
         sock = connect.plainly(connect.Target(host, port, resolving.wait()), tell)
     else:
         tell(f"profile {profile.path}")

@@ -10,6 +10,11 @@ from .errors import ResolveError, lower_reason
 RESOLVE_TIMEOUT: Final = 15
 """Seconds to wait for the name servers. glibc asks each of them twice for 5 s."""
 
+_NOBODY_KNOWS: Final = (socket.EAI_AGAIN, socket.EAI_FAIL)
+"""The name servers did not say that the name is wrong."""
+
+_SEE_NETWORK: Final = "see that the network is up and that the name server answers"
+_SEE_NAME: Final = "see that the name is spelled right, and HostName in ssh_config(5)"
 
 SocketAddress = tuple[Any, ...]
 """What the socket module takes and gives: the address, the port, and more in IPv6."""
@@ -68,13 +73,14 @@ class Resolving:
         if not self._done.acquire(timeout=timeout):
             raise ResolveError(
                 f"cannot resolve {self._host}: no answer within {timeout:g} s",
-                "see that the network is up and that the name server answers",
+                _SEE_NETWORK,
             )
         self._done.release()
         if self._addresses:
             return self._addresses
         reason = lower_reason(self._error) if self._error else "no address"
+        nobody_knows = self._error and self._error.errno in _NOBODY_KNOWS
         raise ResolveError(
             f"cannot resolve {self._host}: {reason}",
-            "see that the name is spelled right, and HostName in ssh_config(5)",
+            _SEE_NETWORK if nobody_knows else _SEE_NAME,
         ) from self._error

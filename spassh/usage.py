@@ -49,7 +49,7 @@ def _add_proxy(verbs: "_Verbs[_Parser]") -> None:
         "proxy",
         help="connect ssh to a port behind spassh: its ProxyCommand",
         description="Knock if a profile names HOST, connect, and hand the connection"
-        " to ssh. Set 'ProxyCommand spassh proxy %h %p' in ssh_config(5).",
+        " to ssh. Set 'ProxyCommand spassh proxy -- %h %p' in ssh_config(5).",
         allow_abbrev=False,
     )
     verb.add_argument(
@@ -89,7 +89,8 @@ def _add_import(verbs: "_Verbs[_Parser]") -> None:
     verb.add_argument(
         "--force",
         action="store_true",
-        help="replace the profile that another server has under this name",
+        help="replace the profile that has this name, even if it belongs to another"
+        " server or another user or is broken",
     )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .crypto import PrivateKey
 from .errors import TextFormError
-from .keys import armour, checksum, unarmour
+from .keys import armour, checksum, cut_in_prefix, unarmour
 from .names import check_host, check_user
 
 PREFIX = "spassh-invite-1-"
@@ -63,14 +63,19 @@ def decode_invite(text: str) -> Invite:
         TextFormError: not an invite, damaged, or of a version we do not know. The
             message never contains the text, which holds secrets.
     """
-    if not text.startswith(PREFIX):
+    whole = text.startswith(PREFIX)
+    if not whole and not cut_in_prefix(PREFIX, text):
         if text.startswith("spassh-invite-"):
             raise TextFormError("invite of another version: update spassh")
         raise TextFormError(f"not an invite: it does not begin with '{PREFIX}'")
-    data = unarmour(text[len(PREFIX) :])
+    try:
+        data = unarmour(text[len(PREFIX) :]) if whole else b""
+    except TextFormError:
+        # However it was damaged, the remedy is the same, and so is the message.
+        data = b""
     body, check = data[:-_CHECKSUM_SIZE], data[-_CHECKSUM_SIZE:]
     if len(body) < _FIXED.size or checksum(PREFIX, body) != check:
-        raise TextFormError("damaged invite: its checksum does not fit; copy it again")
+        raise TextFormError("damaged invite: copy it again, whole")
     flags, port, server, psk, key = _FIXED.unpack_from(body)
     user, rest = _name(body[_FIXED.size :])
     address, rest = _name(rest)

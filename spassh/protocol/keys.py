@@ -29,15 +29,21 @@ def unarmour(text: str) -> bytes:
     try:
         data = a2b_base64(spelled + "=" * (-len(spelled) % 4))
     except ValueError as error:
-        raise TextFormError("not base64url") from error
+        raise TextFormError("damaged") from error
     if armour(data) != text:
-        raise TextFormError("not canonical base64url")
+        raise TextFormError("damaged")
     return data
 
 
 def checksum(kind: str, data: bytes) -> bytes:
     """Return 4 bytes that catch a typing error, and one kind pasted for another."""
     return blake2s(kind.encode("ascii") + data, digest_size=_CHECKSUM_SIZE).digest()
+
+
+def cut_in_prefix(prefix: str, text: str) -> bool:
+    """Tell whether `text` lost its end or its beginning within `prefix`."""
+    begins_late = any(text.startswith(prefix[at:]) for at in range(1, len(prefix) - 1))
+    return bool(text) and (prefix.startswith(text) or begins_late)
 
 
 def encode_key(kind: str, key: bytes) -> str:
@@ -52,10 +58,15 @@ def decode_key(kind: str, text: str) -> bytes:
         TextFormError: `text` is another kind, damaged, or no key at all. The message
             never contains the text, which may be a secret.
     """
-    if not text.startswith(kind):
+    whole = text.startswith(kind)
+    if not whole and not cut_in_prefix(kind, text):
         raise TextFormError(f"expected a key that begins with '{kind}'")
-    data = unarmour(text[len(kind) :])
+    try:
+        data = unarmour(text[len(kind) :]) if whole else b""
+    except TextFormError:
+        # However it was damaged, the remedy is the same, and so is the message.
+        data = b""
     key = data[:KEY_SIZE]
     if len(data) != KEY_SIZE + _CHECKSUM_SIZE or data[KEY_SIZE:] != checksum(kind, key):
-        raise TextFormError("damaged key: its checksum does not fit; copy it again")
+        raise TextFormError("damaged key: copy it again, whole")
     return key

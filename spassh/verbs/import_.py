@@ -33,7 +33,7 @@ _STDIN = 0
 _SSH_CONFIG = """\
 ssh uses it with these lines in ~/.ssh/config, once for all hosts:
     Host *
-        ProxyCommand spassh proxy --fdpass %h %p
+        ProxyCommand spassh proxy --fdpass -- %h %p
         ProxyUseFdpass yes
 """
 

@@ -170,6 +170,31 @@ def test_the_story_goes_to_standard_error_alone(
     ]
 
 
+def test_without_a_profile_the_story_says_so_before_it_waits(
+    program: Spassh, shut: Shut
+) -> None:
+    running = program.start("proxy", "-v", "127.0.0.1", str(shut.port))
+    assert running.stderr is not None
+    line = running.stderr.readline().decode()
+    words = "ms: no profile names 127.0.0.1: connecting without a knock\n"
+    assert line.endswith(words)
+    assert running.poll() is None
+
+
+@pytest.mark.parametrize("host", ["-h", "--help"])
+def test_a_host_that_looks_like_an_option_is_none(program: Spassh, host: str) -> None:
+    code, out, err = program.run("proxy", "--fdpass", "--", host, "22")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"spassh: error: not a host: {host}\n")
+
+
+def test_the_example_tells_options_from_the_host() -> None:
+    text = (ROOT / "contrib" / "ssh_config.example").read_text()
+    commands = [line for line in text.splitlines() if "ProxyCommand spassh" in line]
+    assert len(commands) == 2
+    assert all(line.endswith(" -- %h %p") for line in commands)
+
+
 def test_everything_is_ready_for_ssh_without_standard_descriptors(
     program: Spassh, home: Home, gate: Gate
 ) -> None:
@@ -332,7 +357,7 @@ def test_help_goes_to_standard_output(program: Spassh, words: list[str]) -> None
         (["--fdpass", "h", "22"], ("h", 22, True, False)),
         (["h", "--fdpass", "22", "-v"], ("h", 22, True, True)),
         (["--verbose", "h", "65535"], ("h", 65535, False, True)),
-        (["-v", "--", "-h", "1"], ("-h", 1, False, True)),
+        (["-v", "--", "h", "1"], ("h", 1, False, True)),
         (["::1", "00022"], ("::1", 22, False, False)),
     ],
 )
@@ -354,6 +379,8 @@ USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
         (["h", "22", "x"], "proxy takes a host and a port", USAGE),
         (["--fd", "h", "22"], "unknown option --fd", USAGE),
         (["-", "h", "22"], "unknown option -", USAGE),
+        (["--", "-v", "22"], "not a host: -v", "no host's name begins with '-'"),
+        (["--", "--", "22"], "not a host: --", "no host's name begins with '-'"),
         (["h", "0"], "not a port: 0", "a port is a number from 1 to 65535"),
         (["h", "65536"], "not a port: 65536", "a port is a number from 1 to 65535"),
         (["h", "000022"], "not a port: 000022", "a port is a number from 1 to 65535"),

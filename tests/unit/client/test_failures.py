@@ -270,6 +270,7 @@ FORCE = "'spassh import --force' replaces it"
 FAILURES = [
     Failure("unknown option OPTION", USAGE, 2, command_line("-x", "host", "22")),
     Failure("proxy takes a host and a port", USAGE, 2, command_line("host")),
+    Failure("not a host: WORD", "no host's name", 2, command_line("--", "-h", "22")),
     Failure("not a port: WORD", "a port is a number", 2, command_line("host", "ssh")),
     Failure("--host: REASON", "give the name or address", 2, bad_host_option),
     Failure(

@@ -59,7 +59,7 @@ def test_an_invite_becomes_a_profile_that_is_found(
     said = capsys.readouterr().out.splitlines()
     hosts = "server.example SSH.example. 192.0.2.1"
     assert said[0] == f"wrote {desk.path} for {hosts}"
-    assert "        ProxyCommand spassh proxy --fdpass %h %p" in said
+    assert "        ProxyCommand spassh proxy --fdpass -- %h %p" in said
 
 
 def test_only_the_user_can_read_what_is_written(desk: Desk) -> None:

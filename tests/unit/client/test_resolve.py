@@ -62,6 +62,18 @@ def test_a_name_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert "spelled right" in caught.value.hint
 
 
+@pytest.mark.parametrize("code", [socket.EAI_AGAIN, socket.EAI_FAIL])
+def test_a_name_server_that_fails_is_not_blamed_on_the_spelling(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    answer(monkeypatch, socket.gaierror(code, "Temporary failure"))
+    with pytest.raises(ResolveError) as caught:
+        Resolving("far.example", 22).wait()
+    assert str(caught.value) == "cannot resolve far.example: temporary failure"
+    assert "name server" in caught.value.hint
+    assert "spelled" not in caught.value.hint
+
+
 def test_an_empty_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, [])
     with pytest.raises(

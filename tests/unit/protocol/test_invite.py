@@ -104,10 +104,17 @@ def test_a_name_that_is_none_is_not_spelled() -> None:
         encode_invite(INVITE._replace(address="a b"))
 
 
-def test_a_damaged_invite_is_told_from_a_broken_one() -> None:
-    damaged = spell()[:-1] + ("A" if spell()[-1] != "A" else "B")
-    with pytest.raises(TextFormError, match="checksum"):
-        decode_invite(damaged)
+def test_an_invite_is_damaged_however_it_was_cut() -> None:
+    text = spell(flags=1, key=SECRET)
+    cut = [text[:end] for end in range(1, len(text))]
+    cut += [text[begin:] for begin in range(1, len(PREFIX) - 1)]
+    cut += [text[:at] + text[at + 1 :] for at in range(len(PREFIX), len(text))]
+    wrapped = f"{text[:70]}\n{text[70:]}"
+    changed = text[:-1] + ("A" if text[-1] != "A" else "B")
+    for damaged in (*cut, wrapped, changed, text + "é", text * 2):
+        with pytest.raises(TextFormError) as caught:
+            decode_invite(damaged)
+        assert str(caught.value) == "damaged invite: copy it again, whole"
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 98, 99, 102])
