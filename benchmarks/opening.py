@@ -14,7 +14,7 @@ from figures import Figures
 from lab.network import SERVER4, Network
 from lab.programs import Client, Spasshd, Sshd
 
-_RUNS = 60
+_RUNS = 30
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _BACKENDS: dict[str, tuple[str, bool, str]] = {
     "nftables": ("nftables", True, "median under 3 ms"),

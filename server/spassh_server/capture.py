@@ -4,6 +4,7 @@ Immediate mode and a blocking poll(2): a frame is here 0.02 ms after it arrived,
 idle daemon sleeps. scapy's own sockets wait 50 to 100 ms, or cost 90 µs a packet.
 """
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -18,6 +19,17 @@ from .limits import CAPTURE_BUFFER_BYTES, FRAMES_PER_TURN, SNAPLEN
 _ERRBUF = 256
 _UDP_HEADER = 8
 _PCAP_NETMASK_UNKNOWN = 0xFFFFFFFF
+
+# What pcap_activate(3PCAP) returns.
+_PCAP_ERROR_NO_SUCH_DEVICE = -5
+_PCAP_ERROR_PERM_DENIED = -8
+_REMEDIES = {
+    _PCAP_ERROR_NO_SUCH_DEVICE: "'ip link' lists the interfaces",
+    _PCAP_ERROR_PERM_DENIED: "run this as root",
+}
+
+# Linux has it; socket does not name it.
+_SO_LOCK_FILTER = 44
 
 # Bound here because scapy 2.5 does not; see pcap_set_immediate_mode(3PCAP).
 _lib = pcap._lib  # noqa: SLF001
@@ -81,15 +93,16 @@ class Capture:
         pcap.pcap_set_promisc(self._pcap, 0)
         _lib.pcap_set_immediate_mode(self._pcap, 1)
         _lib.pcap_set_buffer_size(self._pcap, CAPTURE_BUFFER_BYTES)
-        if pcap.pcap_activate(self._pcap) < 0:
+        status = pcap.pcap_activate(self._pcap)
+        if status < 0:
             raise CaptureError(
-                f"{self.interface}: {self._error()}",
-                "spasshd run needs root, and 'ip link' lists the interfaces",
+                f"{self.interface}: {self._error()}", _REMEDIES.get(status, "")
             )
         errors = ctypes.create_string_buffer(_ERRBUF)
         if pcap.pcap_setnonblock(self._pcap, 1, errors) < 0:
             raise CaptureError(f"{self.interface}: {_text(errors.value)}")
         self._filter(filter_expression(port))
+        self._lock_filter()
 
     def _filter(self, expression: str) -> None:
         program = pcap.bpf_program()
@@ -106,6 +119,16 @@ class Capture:
                 raise CaptureError(f"{self.interface}: filter: {self._error()}")
         finally:
             pcap.pcap_freecode(ctypes.byref(program))
+
+    def _lock_filter(self) -> None:
+        """Keep whoever takes this program over from reading all other traffic."""
+        # On another system than Linux the descriptor is no socket, or has no such lock.
+        with contextlib.suppress(OSError):
+            borrowed = socket.socket(fileno=pcap.pcap_get_selectable_fd(self._pcap))
+            try:
+                borrowed.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
+            finally:
+                borrowed.detach()
 
     def fileno(self) -> int:
         """Return the descriptor that polls readable when a frame is there."""

@@ -1,6 +1,7 @@
 """spasshd: the command line. Each verb has its module in `verbs`."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -22,6 +23,8 @@ The manual: spasshd(8), spasshd.toml(5)."""
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit status."""
+    # Whatever we were started with, nobody else may write what we make.
+    os.umask(0o022)
     options = _parser().parse_args(arguments)
     try:
         verb = import_module(f".verbs.{options.module}", __package__)
@@ -48,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="spasshd",
         description="Opens the firewall for clients that prove who they are with one"
-        " packet, and stays silent to everybody else.",
+        "\npacket, and stays silent to everybody else.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -78,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         help="name or address for invites (default: the host's name)",
     )
 
-    user = verbs.add_parser("user", help="add, list or remove users")
+    user = verbs.add_parser(
+        "user",
+        help="add, list or remove users",
+        description="Add, list or remove users. Each has a file in users_dir.",
+    )
     actions = user.add_subparsers(title="verbs", metavar="VERB", required=True)
     add = _verb(actions, "add", "user_add", "add a user and print the invite")
     add.add_argument("name", metavar="NAME", help="the user's name")
@@ -128,7 +135,8 @@ def _verb(
     module: str,
     help_text: str,
 ) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=help_text, description=help_text + ".")
+    description = f"{help_text[0].upper()}{help_text[1:]}."
+    parser = verbs.add_parser(name, help=help_text, description=description)
     parser.set_defaults(module=module)
     parser.add_argument(
         "--config",

@@ -26,6 +26,10 @@ class NotRunningError(Exception):
     """No daemon answers at this control socket."""
 
 
+class NoAnswerError(NotRunningError):
+    """A daemon runs, and it does not answer."""
+
+
 def socket_path(run_dir: str) -> str:
     """Return where the control socket is."""
     return os.path.join(run_dir, "control.sock")

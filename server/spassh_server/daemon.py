@@ -7,12 +7,14 @@ administrator, without a timeout: idle means asleep.
 
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
 import stat
 import subprocess  # noqa: TID251 - starts the granter, the one program of our own
 import sys
+import time
 
 from spassh.protocol.errors import TextFormError
 from spassh.protocol.keys import SECRET, decode_key
@@ -33,6 +35,8 @@ from .toml import ConfigError
 _BOOT = os.path.join(os.path.dirname(os.path.abspath(sandbox.__file__)), "boot.py")
 
 _GRANTER_EXIT_SECONDS = 10
+_LOCK_SECONDS = 3
+_LOCK_INTERVAL = 0.05
 
 
 class DaemonError(Exception):
@@ -57,14 +61,14 @@ def run(config: Config) -> None:
     account = find_account(config)
     lock = _take_lock(config)
     state = _open_state_directory(config.state_dir, account)
-    granter, sock = _start_granter(config)
+    granter, sock = _start_granter(config, lock)
     try:
         keys = load_server_keys(config)
         captures = [Capture(name, config.knock_port) for name in config.interfaces]
         poll = select.poll()
         server = control.ControlServer(config.run_dir, poll)
         notifier = Notifier()
-        sandbox.become(account.uid, account.gid, file_bytes=MAX_BYTES)
+        sandbox.become(account.uid, account.gid, file_bytes=_file_bytes())
         store = ReplayStore(state, now_ms(), boot_id())
         for problem in filter(None, (store.lost, store.problem)):
             events.error(problem, "packets made before this start are not accepted")
@@ -85,6 +89,14 @@ def run(config: Config) -> None:
         os.close(lock)
 
 
+def _file_bytes() -> int:
+    """Return how large a file the listener may make: no larger than its store.
+
+    A log that is a file is one that the listener writes, and it may be larger.
+    """
+    return resource.RLIM_INFINITY if stat.S_ISREG(os.fstat(2).st_mode) else MAX_BYTES
+
+
 def _take_lock(config: Config) -> int:
     """Make run_dir; return the descriptor of the lock that one daemon holds."""
     try:
@@ -95,7 +107,8 @@ def _take_lock(config: Config) -> int:
                 f"{config.run_dir}: others than root can write there",
                 f"chown root: {config.run_dir}; chmod 755 {config.run_dir}",
             )
-        return take_lock(config, wait=False)
+        # A granter whose listener was killed needs a moment to notice.
+        return take_lock(config, _LOCK_SECONDS)
     except BlockingIOError as error:
         raise DaemonError(
             "spasshd runs already with this configuration",
@@ -105,21 +118,37 @@ def _take_lock(config: Config) -> int:
         raise DaemonError(f"{config.run_dir}: {error.strerror}") from error
 
 
-def take_lock(config: Config, *, wait: bool) -> int:
-    """Take the lock that the daemon holds while it runs; return its descriptor.
+def take_lock(config: Config, seconds: float) -> int:
+    """Take the lock that both programs hold while they run; return its descriptor.
 
     Raises:
-        BlockingIOError: somebody has it, and `wait` is false.
+        BlockingIOError: somebody still had it after `seconds`.
         OSError: there is no run_dir.
     """
     path = os.path.join(config.run_dir, "lock")
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                os.close(lock)
+                raise
+            time.sleep(_LOCK_INTERVAL)
+        else:
+            return lock
+
+
+def is_alive(config: Config, seconds: float = 0) -> bool:
+    """Tell whether one of the two programs still runs after so many seconds."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(lock)
-        raise
-    return lock
+        os.close(take_lock(config, seconds))
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def _open_state_directory(path: str, account: Account) -> int:
@@ -137,7 +166,9 @@ def _open_state_directory(path: str, account: Account) -> int:
     return fd
 
 
-def _start_granter(config: Config) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _start_granter(
+    config: Config, lock: int
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the other program; both have one end of a socket pair."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
@@ -145,7 +176,8 @@ def _start_granter(config: Config) -> tuple[subprocess.Popen[bytes], socket.sock
             [sys.executable, "-I", _BOOT, config.path, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            # The granter holds the lock as well: it is free when both are gone.
+            pass_fds=[theirs.fileno(), lock],
             cwd="/",
             env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         )

@@ -5,10 +5,9 @@ The service manager puts the lines into the journal. Names are stable: `granted`
 """
 
 import contextlib
+import select
 import sys
 from collections.abc import Callable
-
-from .limits import LOG_LINES_PER_SECOND
 
 
 def say(event: str, **fields: object) -> None:
@@ -25,11 +24,24 @@ def error(text: object, hint: str = "") -> None:
 
 
 def _write(line: str) -> None:
-    # A log that is full or gone is no reason to stop guarding the port.
+    # A log that is full, gone or read by nobody is no reason to stop the guard.
     with contextlib.suppress(OSError):
+        if not _writable():
+            return
         # One write, so that lines of the two programs never mix.
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def _writable() -> bool:
+    """Tell whether a line can be written without waiting for whoever reads the log."""
+    try:
+        fd = sys.stderr.fileno()
+    except (AttributeError, ValueError):
+        return True  # no real file, as in a test
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def _quote(value: object) -> str:
@@ -54,8 +66,10 @@ class Limiter:
     go through here: they must not be able to fill a disk.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], lines: int) -> None:
+        """Let `lines` pass in each second of the clock `monotonic`."""
         self._monotonic = monotonic
+        self._most = lines
         self._second = 0
         self._lines = 0
         self.suppressed = 0
@@ -68,7 +82,7 @@ class Limiter:
             if self.suppressed:
                 say("suppressed", lines=self.suppressed)
                 self.suppressed = 0
-        if self._lines < LOG_LINES_PER_SECOND:
+        if self._lines < self._most:
             self._lines += 1
             say(event, **fields)
         else:

@@ -5,6 +5,15 @@ from typing import Final
 REPLAY_CAPACITY: Final = 65_536
 """Accepted datagrams remembered. At two a second that is nine hours of logins."""
 
+REQUEST_BURST: Final = 100
+"""Requests that a user may make at once: a script that copies a hundred files."""
+REQUESTS_PER_SECOND: Final = 5
+"""Requests that a user may make for long. With both, one user adds at most 700 to the
+replay memory within the two minutes that a packet's time may lie in: 1 % of it."""
+MAX_GRANTS_PER_USER: Final = 32
+"""Live grants of one user: a few devices, each with IPv4, IPv6 and several ports. It is
+3 % of the default of max_grants, so one user cannot use up what all share."""
+
 MAX_USER_FILES: Final = 16_384
 """Files in users_dir that the granter hands to the listener."""
 MAX_FILE_BYTES: Final = 65_536
@@ -18,8 +27,10 @@ SNAPLEN: Final = 2048
 """Bytes of a frame that libpcap keeps: the largest datagram and every header before."""
 CAPTURE_BUFFER_BYTES: Final = 4 * 1024 * 1024
 
-LOG_LINES_PER_SECOND: Final = 20
-"""Beyond these, lines that a stranger can provoke are counted instead of written."""
+GRANTED_LINES_PER_SECOND: Final = 20
+"""Beyond these, lines about what was granted are counted instead of written."""
+OTHER_LINES_PER_SECOND: Final = 5
+"""The same for lines that a stranger can provoke: they must not hide the others."""
 
 CONTROL_MESSAGE_BYTES: Final = 65_536
 CONTROL_CONNECTIONS: Final = 16

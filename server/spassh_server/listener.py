@@ -21,12 +21,21 @@ from .capture import Capture
 from .clock import now_ms
 from .config import Config
 from .envelope import Envelope
-from .limits import MAX_OUTSTANDING_GRANTS, MAX_WAITING_GRANTS
+from .limits import (
+    GRANTED_LINES_PER_SECOND,
+    MAX_GRANTS_PER_USER,
+    MAX_OUTSTANDING_GRANTS,
+    MAX_WAITING_GRANTS,
+    OTHER_LINES_PER_SECOND,
+    REQUEST_BURST,
+    REQUESTS_PER_SECOND,
+)
 from .openers.native import NativeOpener
 from .pipeline import Rejected, World, consider
 from .policy import Approval, Refusal
 from .privsep import message
 from .privsep.message import Answer, GrantMessage
+from .quota import GrantQuota, RequestQuota
 from .reload import Reload
 from .store import ReplayStore
 from .systemd import Notifier
@@ -60,8 +69,15 @@ class Listener:
         self._poll = poll
         self._notifier = notifier
         self._opener = NativeOpener(keys, Users([]))
-        self._world = World(config.knock_port, Envelope([self._opener]), store)
-        self._limiter = events.Limiter(time.monotonic)
+        self._world = World(
+            config.knock_port,
+            Envelope([self._opener]),
+            store,
+            RequestQuota(REQUEST_BURST, REQUESTS_PER_SECOND),
+        )
+        self._live = GrantQuota(MAX_GRANTS_PER_USER)
+        self._grants_log = events.Limiter(time.monotonic, GRANTED_LINES_PER_SECOND)
+        self._limiter = events.Limiter(time.monotonic, OTHER_LINES_PER_SECOND)
         self._counters: Counter[str] = Counter()
         self._number = 0
         self._outstanding: dict[int, Approval] = {}
@@ -88,6 +104,8 @@ class Listener:
         for fd in (wake.fileno(), self._granter.fileno(), *self._captures):
             self._poll.register(fd, select.POLLIN)
         with wake, wake_end:
+            # Until it hears this, the granter does not touch the firewall.
+            self._send(self._reload.begin())
             while not self._stopping:
                 for fd, _ in self._poll.poll():
                     if fd in self._captures:
@@ -101,6 +119,7 @@ class Listener:
                 # After the grant was asked for: nobody waits for the disk.
                 self._store.sync()
                 self._say_store_problem()
+                self._say_set_back()
         self._notifier.send("STOPPING=1")
         events.say("stopped")
 
@@ -150,12 +169,22 @@ class Listener:
             self._store_problem = self._store.problem
             events.say("store", problem=self._store_problem or "none any more")
 
+    def _say_set_back(self) -> None:
+        """Say that the clock was ahead at the start, and what was done about it."""
+        if self._store.set_back:
+            events.say("clock", set_back=self._store.set_back // 1000)
+            self._store.set_back = 0
+
     # The granter
 
     def _approve(self, approval: Approval) -> None:
         """Queue a grant. What waits is bounded, so a busy firewall never stops us."""
         if len(self._waiting) >= MAX_WAITING_GRANTS:
             self._counters["busy"] += 1
+            return
+        user, grant, seconds = approval
+        if not self._live.allow(user, grant, seconds, time.monotonic()):
+            self._count_and_say("refused", user, grant.address, "too many live grants")
             return
         self._waiting.append(approval)
         self._send_waiting()
@@ -189,8 +218,8 @@ class Listener:
 
     def _handle_answer(self, answer: Answer, fds: list[int]) -> None:
         if answer.kind == message.READY:
-            self._send(self._reload.begin())
-        elif answer.kind == message.USER_FILE:
+            return  # The user files follow: the daemon is ready when it has them.
+        if answer.kind == message.USER_FILE:
             self._reload.add(answer, fds)
         elif answer.kind == message.USERS_END:
             self._end_reload(answer)
@@ -205,7 +234,9 @@ class Listener:
         user, grant = approval.user, approval.grant
         if answer.kind == message.GRANTED:
             self._counters["granted"] += 1
-            self._limiter.say(
+            # It lives from now on, however long it has waited.
+            self._live.extend(user, grant, approval.seconds, time.monotonic())
+            self._grants_log.say(
                 "granted",
                 user=user,
                 address=text(grant.address),

@@ -160,6 +160,13 @@ def read_toml(text: str, path: str) -> Table:
             int(at[1]) if at else len(text.splitlines()),
             "",
             f"not valid TOML: {error}",
-            "strings need quotes, lists brackets; see spasshd.toml(5)",
+            _remedy(str(error)),
         ) from error
     return Table(values, text, path, ("", 0))
+
+
+def _remedy(reason: str) -> str:
+    # tomllib's words for a key and for a table.
+    if reason.startswith(("Cannot overwrite a value", "Cannot declare")):
+        return "what stands there is there twice: take one of them out"
+    return "strings need quotes, lists brackets; see spasshd.toml(5)"

@@ -106,6 +106,55 @@ def test_a_broken_user_file_changes_nothing_for_its_user(
     assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
 
 
+def test_a_daemon_that_cannot_start_closes_nothing(lab: Lab) -> None:
+    spasshd = lab.spasshd("--protect", "tcp/22")
+    spasshd.edit('interfaces = ["any"]', 'interfaces = ["gone0"]')
+
+    started = spasshd.verb("run", check=False)
+
+    assert started.returncode == 1
+    assert "gone0" in started.stderr
+    assert port_answers(lab.stranger, SERVER4, 22)
+
+
+def test_a_flush_of_all_rules_is_mended_without_waiting_for_a_knock(
+    lab: Lab, server: Spasshd
+) -> None:
+    """As `systemctl reload nftables` does on Debian."""
+    assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+
+    lab.server.run(["nft", "flush", "ruleset"])
+
+    server.running.wait_log("repaired firewall=nftables")
+    assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+
+
+def test_a_log_that_nobody_reads_stops_no_grant(lab: Lab) -> None:
+    spasshd = lab.spasshd("--protect", "tcp/22")
+    argv = ["spasshd", "run", "--config", spasshd.config]
+    process = lab.server.popen(argv, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if b"ready" in line:
+                break
+        client = lab.client(spasshd)
+        os.set_blocking(process.stderr.fileno(), False)
+        # Fill the pipe to the last byte, as a log reader that hangs lets it become.
+        end = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            while True:
+                os.write(end, b"x")
+        except BlockingIOError:
+            os.close(end)
+
+        assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+    finally:
+        process.kill()
+        process.communicate()
+        spasshd.verb("stop", "--open")
+
+
 def test_readiness_is_told_to_systemd_once_it_is_true(lab: Lab) -> None:
     spasshd = lab.spasshd()
     path = os.path.join(spasshd.directory, "notify")

@@ -52,15 +52,18 @@ def run(
     text: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, with `text` on its standard input."""
-    result = subprocess.run(
-        argv,
-        check=False,
-        timeout=timeout,
-        env=env,
-        input=text,
-        text=True,
-        capture_output=True,
-    )
+    try:
+        result = subprocess.run(
+            argv,
+            check=False,
+            timeout=timeout,
+            env=env,
+            input=text,
+            text=True,
+            capture_output=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"{' '.join(argv)}: not done after {timeout} s") from error
     if check and result.returncode:
         said = f"{result.stdout}{result.stderr}"
         raise LabError(f"{' '.join(argv)}: exit {result.returncode}\n{said}")

@@ -18,6 +18,7 @@ from ..addresses import text
 from ..clock import wall_clock
 from ..firewall import Firewall, FirewallError, Grant
 from ..firewall.select import choose
+from ..firewall.watch import Watch
 from ..limits import MAX_USER_FILES, REPAIR_SECONDS
 from ..toml import ConfigError
 from . import message
@@ -65,10 +66,17 @@ class Granter:
         settings: config.Config,
         firewall: Firewall,
         users: int,
+        watch: Watch | None = None,
     ) -> None:
-        """Take our end of the socket, and users_dir as an open descriptor."""
+        """Take our end of the socket, and users_dir as an open descriptor.
+
+        `watch` hears of changes to the packet filter, where the kernel tells of them.
+        """
         self._socket = sock
         self._users = users
+        self._users_dir = settings.users_dir
+        self._watch = watch
+        self._changed = False
         self._firewall = firewall
         self._limits = Limits(settings)
         self._repaired = time.monotonic()
@@ -80,6 +88,10 @@ class Granter:
             MessageError: the listener broke the rules; it may have been taken over.
             FirewallError: the firewall could not even be prepared.
         """
+        # The first word of the listener means that it captures and is nobody by now. A
+        # listener that cannot start must not leave a drop that nobody can open.
+        if not self._socket.recv(message.SIZE, socket.MSG_PEEK):
+            return
         self._firewall.prepare()
         self._firewall.repair()
         for active in self._firewall.grants():
@@ -87,13 +99,31 @@ class Granter:
         self._answer(message.READY, 0)
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
+        if self._watch is not None:
+            poll.register(self._watch, select.POLLIN)
         while True:
-            if not poll.poll(self._until_sweep()):
-                continue
-            data = self._socket.recv(message.SIZE + 1)
-            if not data:
-                return
-            self._handle(message.decode_request(data))
+            waits = (self._until_sweep(), self._until_repair())
+            ready = dict(
+                poll.poll(min((w for w in waits if w is not None), default=None))
+            )
+            if self._watch is not None and self._watch.fileno() in ready:
+                self._watch.drain()
+                self._changed = True
+            if self._socket.fileno() in ready:
+                data = self._socket.recv(message.SIZE + 1)
+                if not data:
+                    return
+                self._handle(message.decode_request(data))
+
+    def _until_repair(self) -> int | None:
+        """Repair if somebody changed the packet filter; return ms until it is time."""
+        if not self._changed:
+            return None
+        left = self._repaired + REPAIR_SECONDS - time.monotonic()
+        if left > 0:
+            return int(left * 1000) + 1
+        self._repair()
+        return None
 
     def _until_sweep(self) -> int | None:
         """Sweep what has expired; return milliseconds until the next time, or None."""
@@ -135,6 +165,7 @@ class Granter:
         if now - self._repaired < REPAIR_SECONDS:
             return
         self._repaired = now
+        self._changed = False
         try:
             if self._firewall.repair():
                 events.say("repaired", firewall=self._firewall.name)
@@ -142,6 +173,7 @@ class Granter:
             events.error(error, error.hint)
 
     def _hand_over_users(self, number: int) -> None:
+        self._users = reopened(self._users, self._users_dir)
         names = sorted(
             name
             for name in os.listdir(self._users)
@@ -172,6 +204,28 @@ class Granter:
         self._socket.send(message.encode_answer(Answer(kind, number)))
 
 
+def reopened(directory: int, path: str) -> int:
+    """Return `path` opened anew, in case it was replaced, or else `directory`."""
+    try:
+        fresh = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        # The directories above belong to somebody else: that is why it stays open.
+        return directory
+    except OSError as error:
+        events.error(f"{path}: {error.strerror}")
+        return directory
+    os.close(directory)
+    return fresh
+
+
+def _watch() -> Watch | None:
+    try:
+        return Watch()
+    except OSError as error:
+        events.error(f"changes to the packet filter stay unnoticed: {error.strerror}")
+        return None
+
+
 def main(arguments: list[str]) -> int:
     """Run as `boot.py CONFIG FD` with a SOCK_SEQPACKET socket as descriptor FD."""
     path, fd = arguments[0], int(arguments[1])
@@ -187,7 +241,7 @@ def main(arguments: list[str]) -> int:
             firewall, why = choose(settings.backend, settings.firewall, wall_clock)
             events.say("firewall", backend=firewall.name, because=why)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                Granter(sock, settings, firewall, users).serve()
+                Granter(sock, settings, firewall, users, _watch()).serve()
         except (ConfigError, FirewallError) as error:
             events.error(error, error.hint)
             return 1

@@ -22,7 +22,7 @@ LIST_USERS: Final = 2
 
 # From the granter.
 READY: Final = 17
-"""The firewall is prepared. No fields."""
+"""The firewall is prepared: the answer to the first message, whichever. No fields."""
 GRANTED: Final = 18
 REFUSED: Final = 19
 """It is not within the granter's own limits."""

@@ -1,5 +1,6 @@
 """spasshd check: every mistake that can be found without starting the daemon."""
 
+import socket
 from argparse import Namespace
 
 from .. import config, events
@@ -7,9 +8,10 @@ from ..accounts import find_account
 from ..clock import wall_clock
 from ..config import Config
 from ..daemon import load_server_keys
+from ..files import read_private
 from ..firewall import FirewallError
 from ..firewall.select import choose
-from ..toml import ConfigError
+from ..toml import ConfigError, read_toml
 from ..userfiles import read_users
 
 
@@ -36,7 +38,26 @@ def _problems(settings: Config) -> list[ConfigError]:
             part(settings)
         except ConfigError as error:
             problems.append(error)
-    return problems
+    return problems + _missing_interfaces(settings)
+
+
+def _missing_interfaces(settings: Config) -> list[ConfigError]:
+    missing = [name for name in settings.interfaces if not _is_there(name)]
+    if not missing:
+        return []
+    # Read again for the number of the line alone.
+    table = read_toml(read_private(settings.path, secret=False), settings.path)
+    return [
+        table.error("interfaces", f"no interface '{name}'", "'ip link' lists them")
+        for name in missing
+    ]
+
+
+def _is_there(interface: str) -> bool:
+    try:
+        return interface == "any" or bool(socket.if_nametoindex(interface))
+    except OSError:
+        return False
 
 
 def _check_firewall(settings: Config) -> int:

@@ -4,6 +4,9 @@ from argparse import Namespace
 
 from .. import config, control, events
 from ..config import Config
+from ..daemon import is_alive
+
+NO_ANSWER_HINT = "until it is reloaded or started anew, it knows the old users"
 
 
 def run(options: Namespace) -> int:
@@ -11,6 +14,9 @@ def run(options: Namespace) -> int:
     settings = config.load(options.config)
     try:
         return 1 if reload_running(settings) else 0
+    except control.NoAnswerError:
+        events.error("spasshd does not answer", NO_ANSWER_HINT)
+        return 1
     except control.NotRunningError:
         events.error("spasshd is not running", "start it with 'spasshd run'")
         return 3
@@ -21,8 +27,14 @@ def reload_running(settings: Config) -> list[str]:
 
     Raises:
         NotRunningError: there is no daemon to ask.
+        NoAnswerError: there is one, and it did not confirm.
     """
-    errors: list[str] = control.ask(settings.run_dir, control.RELOAD)["errors"]
+    try:
+        errors: list[str] = control.ask(settings.run_dir, control.RELOAD)["errors"]
+    except control.NotRunningError as silence:
+        if not is_alive(settings):
+            raise
+        raise control.NoAnswerError(str(silence)) from silence
     for error in errors:
         events.error(error)
     return errors

@@ -1,14 +1,18 @@
 """spasshd stop: end the daemon, and with --open take the firewall rules away."""
 
-import os
 from argparse import Namespace
 
 from .. import config, control, events
 from ..clock import wall_clock
 from ..config import Config
-from ..daemon import take_lock
+from ..daemon import is_alive
 from ..firewall import FirewallError
 from ..firewall.select import BACKENDS, choose
+
+_PATIENCE = 30
+"""Seconds for both programs to end: a granter may be busy with the firewall."""
+_MOMENT = 3
+"""Seconds for a granter to notice that its listener was killed."""
 
 
 def run(options: Namespace) -> int:
@@ -19,29 +23,16 @@ def run(options: Namespace) -> int:
         control.ask(settings.run_dir, control.STOP)
     except control.NotRunningError:
         running = False
-    if running:
-        os.close(take_lock(settings, wait=True))
-    elif _is_alive(settings):
+    if is_alive(settings, _PATIENCE if running else _MOMENT):
         events.error(
-            "spasshd does not answer",
+            "spasshd does not end" if running else "spasshd does not answer",
             "end its processes, then take the rules away with 'spasshd stop --open'",
         )
         return 1
-    elif not options.open:
+    if not running and not options.open:
         events.error("spasshd is not running")
         return 3
     return _open(settings) if options.open else 0
-
-
-def _is_alive(settings: Config) -> bool:
-    """Tell whether some daemon holds the lock, though it does not answer."""
-    try:
-        os.close(take_lock(settings, wait=False))
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
 
 
 def _open(settings: Config) -> int:

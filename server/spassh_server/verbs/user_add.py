@@ -30,6 +30,13 @@ def run(options: Namespace) -> int:
     except TextFormError as error:
         events.error(error)
         return 2
+    for port in options.port:
+        if port not in settings.grant_ports:
+            events.error(
+                f"--port: {port} is not in grant_ports of {settings.path}",
+                f'add "{port}" there and restart spasshd, or leave the option out',
+            )
+            return 1
     try:
         public = _public_key(options.key) if options.key else PrivateKey(secret).public
     except (TextFormError, Unauthentic) as error:
@@ -38,7 +45,10 @@ def run(options: Namespace) -> int:
     server = load_server_keys(settings)
     owner = owner_of_key(settings, public)
     if owner:
-        events.error(f"the key belongs to user '{owner}' already")
+        events.error(
+            f"the key belongs to user '{owner}' already",
+            f"'spasshd user remove {owner}' first, or give another key",
+        )
         return 1
     psk = os.urandom(32)
     path = user_path(settings, name)
@@ -59,6 +69,9 @@ def run(options: Namespace) -> int:
         name, address, settings.knock_port, server.public, psk, public, secret
     )
     print(encode_invite(invite), flush=True)
+    if not (options.address or settings.address):
+        called = f"the invite calls this server {address}"
+        events.say("note", text=f"{called}: --address names it otherwise")
     try:
         reload_running(settings)
     except control.NotRunningError:

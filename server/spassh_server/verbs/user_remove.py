@@ -9,7 +9,7 @@ from spassh.protocol.names import check_user
 from .. import config, control, events
 from ..files import sync_directory
 from ..userfiles import user_path
-from .reload import reload_running
+from .reload import NO_ANSWER_HINT, reload_running
 
 
 def run(options: Namespace) -> int:
@@ -23,6 +23,9 @@ def run(options: Namespace) -> int:
     sync_directory(settings.users_dir)
     try:
         reload_running(settings)
+    except control.NoAnswerError:
+        events.error("spasshd does not answer", NO_ANSWER_HINT)
+        return 1
     except control.NotRunningError:
         return 0
     return 0

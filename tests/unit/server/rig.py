@@ -97,6 +97,10 @@ class Rig:
         if ready:
             self.listener._opener.users = Users([user()])
 
+    def begin(self) -> None:
+        """Send the first word, as `serve` does."""
+        self.listener._send(self.listener._reload.begin())
+
     def frames(self, *payloads: bytes, source: str = "192.0.2.7") -> None:
         self.capture.put(*payloads, source=source)
         self.listener._read_frames(cast(Capture, self.capture))

@@ -1,6 +1,7 @@
 """The verbs that need neither a network nor a firewall, through the command line."""
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -62,6 +63,32 @@ def test_init_makes_keys_and_a_configuration_that_nobody_else_can_read(
     settings = config.load(str(spasshd.path))
     assert [str(port) for port in settings.protect] == ["tcp/2222"]
     assert settings.grant_ports == settings.protect
+
+
+def test_init_makes_no_directory_that_others_can_write(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    spasshd = Spasshd(tmp_path / "new" / "etc", capsys)
+    mask = os.umask(0)
+    try:
+        assert spasshd("init")[0] == 0
+    finally:
+        os.umask(mask)
+    assert mode(tmp_path / "new") == mode(spasshd.directory) == 0o755
+    assert mode(spasshd.directory / "users.d") == 0o700
+
+
+@pytest.mark.parametrize("words", [[], ["user"], ["user", "add"], ["init"]])
+def test_help_fits_a_terminal_and_begins_with_a_capital_letter(
+    words: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    description = lines[lines.index("") + 1]
+    assert description[0].isupper()
 
 
 @pytest.mark.parametrize("left", ["spasshd.toml", "server.key"])
@@ -130,10 +157,14 @@ def test_a_clients_own_key_makes_an_invite_without_a_secret(spasshd: Spasshd) ->
     [
         (["alice"], 1, "user 'alice' exists already"),
         (["../alice"], 2, "not a user name: '../alice'"),
-        (["bob", "--key", "spassh-public-x"], 2, "--key: not base64url"),
+        (["bob", "--key", "spassh-public-x"], 2, "--key: damaged key: copy it"),
         (["bob", "--key", encode_key(PUBLIC, bytes(32))], 2, "--key: not a usable key"),
         (["bob", "--address", "a b"], 2, "not a host name"),
-        (["bob", "--port", "tcp/80"], 1, "tcp/80 is not in grant_ports"),
+        (
+            ["bob", "--port", "tcp/2222", "--port", "tcp/80"],
+            1,
+            "error: --port: tcp/80 is not in grant_ports of /",
+        ),
     ],
 )
 def test_a_user_who_cannot_be_added_leaves_no_trace(
@@ -151,6 +182,29 @@ def test_a_key_has_one_user(spasshd: Spasshd) -> None:
     code, out, err = spasshd("user", "add", "bob", "--key", public)
     assert (code, out) == (1, "")
     assert "belongs to user 'alice' already" in err
+    assert "hint: 'spasshd user remove alice' first" in err
+
+
+def test_a_port_that_cannot_be_granted_is_mended_in_the_configuration(
+    spasshd: Spasshd,
+) -> None:
+    _, _, err = spasshd("user", "add", "bob", "--port", "tcp/80")
+    assert f"grant_ports of {spasshd.path}\n" in err
+    assert 'hint: add "tcp/80" there and restart spasshd' in err
+    assert "users.d" not in err
+
+
+def test_a_name_that_nobody_chose_for_the_server_is_noted(spasshd: Spasshd) -> None:
+    name = socket.gethostname()
+    _, out, err = spasshd("user", "add", "alice")
+    assert decode_invite(out.strip()).address == name
+    assert err.startswith(f'spasshd: note text="the invite calls this server {name}: ')
+    assert "--address" in err.splitlines()[0]
+    _, _, err = spasshd("user", "add", "bob", "--address", "server.example.org")
+    assert "calls this server" not in err
+    spasshd.path.write_text(spasshd.path.read_text() + 'address = "192.0.2.1"\n')
+    _, _, err = spasshd("user", "add", "carol")
+    assert "calls this server" not in err
 
 
 def test_removing_nobody_is_an_error(spasshd: Spasshd) -> None:
@@ -202,6 +256,20 @@ def test_check_names_file_line_key_and_remedy(
     assert (code, out) == (1, "")
     assert f"error: {spasshd.path}:{number}: {what}" in err
     assert hint in err
+
+
+@pytest.mark.usefixtures("_firewall")
+def test_check_finds_an_interface_that_is_not_there(spasshd: Spasshd) -> None:
+    text = spasshd.path.read_text()
+    line = text[: text.index("interfaces = ")].count("\n") + 1
+    old, new = 'interfaces = ["any"]', 'interfaces = ["any", "lo", "nowhere0"]'
+    spasshd.path.write_text(text.replace(old, new))
+    code, out, err = spasshd("check")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"spasshd: error: {spasshd.path}:{line}: interfaces: no interface 'nowhere0'\n"
+        "spasshd: hint: 'ip link' lists them\n"
+    )
 
 
 def test_check_says_when_no_packet_filter_works(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spassh_server import events
-from spassh_server.limits import LOG_LINES_PER_SECOND
+from spassh_server.limits import OTHER_LINES_PER_SECOND as LINES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -121,12 +121,12 @@ def test_a_log_that_is_gone_does_not_end_the_daemon(
 class TestALimiter:
     def test_lets_so_many_lines_a_second_pass(self, capsys: Capture) -> None:
         now = 5.0
-        limiter = events.Limiter(lambda: now)
-        for number in range(LOG_LINES_PER_SECOND + 7):
+        limiter = events.Limiter(lambda: now, LINES)
+        for number in range(LINES + 7):
             limiter.say("replayed", number=number)
         lines = said(capsys).splitlines()
-        assert len(lines) == LOG_LINES_PER_SECOND
-        assert lines[-1] == f"spasshd: replayed number={LOG_LINES_PER_SECOND - 1}"
+        assert len(lines) == LINES
+        assert lines[-1] == f"spasshd: replayed number={LINES - 1}"
         assert limiter.suppressed == 7
         now = 5.999
         limiter.say("replayed")
@@ -138,16 +138,16 @@ class TestALimiter:
 
     def test_says_nothing_about_nothing(self, capsys: Capture) -> None:
         now = 5.0
-        limiter = events.Limiter(lambda: now)
+        limiter = events.Limiter(lambda: now, LINES)
         for now in (5.0, 6.0, 7.0):  # noqa: B007 - the limiter reads it
             limiter.say("stale")
         assert said(capsys) == "spasshd: stale\n" * 3
 
     def test_starts_anew_each_second(self, capsys: Capture) -> None:
         now = 0.0
-        limiter = events.Limiter(lambda: now)
+        limiter = events.Limiter(lambda: now, LINES)
         for second in range(3):
             now = float(second)
-            for _ in range(LOG_LINES_PER_SECOND):
+            for _ in range(LINES):
                 limiter.say("stale")
-        assert len(said(capsys).splitlines()) == 3 * LOG_LINES_PER_SECOND
+        assert len(said(capsys).splitlines()) == 3 * LINES

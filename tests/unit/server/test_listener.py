@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from unit.server.child import in_child, needs_root
@@ -23,7 +24,12 @@ from vectors.vector_file import load
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
 from spassh_server import limits
 from spassh_server.privsep import message
-from spassh_server.privsep.message import Answer, GrantMessage, encode_answer
+from spassh_server.privsep.message import (
+    Answer,
+    GrantMessage,
+    ListUsers,
+    encode_answer,
+)
 
 pytest.importorskip("scapy.libs.winpcapy")
 
@@ -130,7 +136,7 @@ def test_a_recording_sent_again_and_again_cannot_fill_the_log(
     for _ in range(10):
         rig.frames(*[packet] * 50, source="198.51.100.9")
     # The test may run across a few seconds.
-    assert len(log(capsys)) <= 5 * limits.LOG_LINES_PER_SECOND
+    assert len(log(capsys)) <= 5 * limits.OTHER_LINES_PER_SECOND
     assert rig.counters["replayed"] == 500
 
 
@@ -149,8 +155,11 @@ def test_a_bug_does_not_end_the_guard(
     assert rig.counters == {"frames": 2, "bug": 1}
 
 
-def test_a_busy_granter_is_not_sent_more_than_it_can_take(rig: Rig) -> None:
-    most = limits.MAX_OUTSTANDING_GRANTS
+def test_a_busy_granter_is_not_sent_more_than_it_can_take(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 8
+    monkeypatch.setattr(listener_module, "MAX_OUTSTANDING_GRANTS", most)
     rig.frames(*(sealed() for _ in range(most + 5)))
     numbers = [wanted.number for wanted in rig.asked()]
     assert numbers == list(range(1, most + 1))
@@ -167,6 +176,60 @@ def test_more_grants_than_can_wait_are_dropped_and_counted(
     rig.frames(*(sealed() for _ in range(9)))
     assert rig.counters["busy"] == 4
     assert len(rig.asked()) == 2
+
+
+class TestTheGrantsOfOneUser:
+    """From one address after the other, as who owns an IPv6 network can."""
+
+    @pytest.fixture(autouse=True)
+    def seconds(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """Return a list with the monotonic time in it."""
+        now = [1000.0]
+        clock = SimpleNamespace(monotonic=lambda: now[0])
+        monkeypatch.setattr(listener_module, "time", clock)
+        return now
+
+    @staticmethod
+    def knock(rig: Rig, number: int) -> int:
+        rig.frames(sealed(), source=f"192.0.2.{number}")
+        return len(rig.asked())
+
+    def test_are_refused_beyond_the_most(self, rig: Rig, capsys: Capture) -> None:
+        most = limits.MAX_GRANTS_PER_USER
+        assert [self.knock(rig, n) for n in range(1, most + 3)] == [1] * most + [0, 0]
+        line = 'refused user=ada address=192.0.2.33 reason="too many live grants"'
+        assert log(capsys)[0] == line
+        assert rig.counters["refused"] == 2
+
+    def test_can_be_extended_all_the_same(self, rig: Rig) -> None:
+        for number in range(1, limits.MAX_GRANTS_PER_USER + 2):
+            self.knock(rig, number)
+        assert self.knock(rig, 1) == 1
+
+    def test_make_room_when_they_end(self, rig: Rig, seconds: list[float]) -> None:
+        for number in range(1, limits.MAX_GRANTS_PER_USER + 1):
+            self.knock(rig, number)
+        seconds[0] += 14.9
+        assert self.knock(rig, 99) == 0
+        seconds[0] += 0.1
+        assert self.knock(rig, 99) == 1
+
+    def test_begin_when_they_are_given(self, rig: Rig, seconds: list[float]) -> None:
+        for number in range(1, limits.MAX_GRANTS_PER_USER + 1):
+            self.knock(rig, number)
+        seconds[0] += 10
+        for number in range(1, limits.MAX_GRANTS_PER_USER + 1):
+            rig.answer(message.GRANTED, number)
+        seconds[0] += 10
+        assert self.knock(rig, 99) == 0
+        seconds[0] += 5
+        assert self.knock(rig, 99) == 1
+
+
+def test_requests_beyond_the_quota_are_reported(rig: Rig, capsys: Capture) -> None:
+    rig.frames(*(sealed() for _ in range(limits.REQUEST_BURST + 1)))
+    assert log(capsys) == [f'refused {ADA} reason="too many requests"']
+    assert rig.counters["refused"] == 1
 
 
 @pytest.mark.parametrize("kind", [message.GRANTED, message.REFUSED, message.FAILED])
@@ -209,12 +272,13 @@ class TestUsers:
         yield made
         made.close()
 
-    def test_are_asked_for_when_the_granter_is_ready(
+    def test_are_asked_for_at_the_start_and_then_the_daemon_is_ready(
         self, rig: Rig, capsys: Capture
     ) -> None:
         rig.write("ada.toml", key_table(1))
-        assert rig.ask("status")["ready"] is False
+        rig.begin()
         rig.answer(message.READY, 0)
+        assert rig.ask("status")["ready"] is False
         (wanted,) = rig.asked()
         rig.hand_over(wanted.number)
         assert log(capsys) == [
@@ -229,6 +293,7 @@ class TestUsers:
         assert rig.asked() == []
 
     def test_are_taken_over_anew_at_a_signal(self, rig: Rig, capsys: Capture) -> None:
+        rig.begin()
         rig.answer(message.READY, 0)
         rig.hand_over(1)
         rig.asked()
@@ -284,15 +349,16 @@ class TestTheLoop:
         assert in_child(work)
 
     def test_grants_and_ends_when_the_granter_leaves(self, rig: Rig) -> None:
-        def work() -> int:
+        def work() -> list[type]:
             rig.capture.put(sealed())
             rig.granter.send(encode_answer(Answer(message.GRANTED, 77)))
             rig.granter.shutdown(socket.SHUT_WR)
             with pytest.raises(listener_module.GranterGoneError):
                 rig.listener.serve()
-            return len(rig.asked())
+            return [type(wanted) for wanted in rig.asked()]
 
-        assert in_child(work) == 1
+        # The users first: until it hears that, the granter does not touch the firewall.
+        assert in_child(work) == [ListUsers, GrantMessage]
 
     def test_syncs_what_it_accepted(self, rig: Rig) -> None:
         def work() -> bool:
@@ -304,7 +370,7 @@ class TestTheLoop:
 
             rig.store.sync = sync  # type: ignore[method-assign]
             rig.listener.serve()
-            return len(rig.asked()) == 1
+            return len(rig.asked()) == 2
 
         assert in_child(work)
 
@@ -361,6 +427,18 @@ def test_it_imports_nothing_once_it_has_become_nobody(tmp_path: Path) -> None:
         "stale": 1,
         "unauthentic": 2,
     }
+
+
+def test_a_clock_that_was_ahead_at_the_start_is_reported_once(
+    rig: Rig, capsys: Capture
+) -> None:
+    rig.store._memory.start = NOW + 3_600_000
+    packet = sealed(access(time=NOW + 1))
+    for _ in range(2):
+        rig.frames(packet)
+        rig.listener._say_set_back()
+    assert log(capsys) == ["clock set_back=3600"]
+    assert len(rig.asked()) == 1
 
 
 def test_a_store_that_cannot_be_written_is_reported_once_and_so_is_its_end(

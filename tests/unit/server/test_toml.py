@@ -49,7 +49,14 @@ def test_what_is_not_toml_is_reported_with_its_line(text: str, line: int) -> Non
     with pytest.raises(ConfigError) as caught:
         table(text)
     assert str(caught.value).startswith(f"{PATH}:{line}: not valid TOML: ")
-    assert "quotes" in caught.value.hint
+    again = text.startswith("a = 1\na")
+    assert ("is there twice" if again else "quotes") in caught.value.hint
+
+
+def test_a_table_that_is_there_twice_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        table("[a]\n[a]\n")
+    assert "is there twice" in caught.value.hint
 
 
 @settings(deadline=None)

@@ -100,13 +100,19 @@ GOOD_PSK = encode_key(PSK, bytes(32))
 @pytest.mark.parametrize(
     ("public_key", "psk", "line", "what", "hint"),
     [
-        (GOOD_PUBLIC[:-1], GOOD_PSK, 4, "public: not canonical base64url", "copy"),
+        (GOOD_PUBLIC[:-1], GOOD_PSK, 4, "public: damaged key", "copy"),
         (GOOD_PUBLIC[:-4], GOOD_PSK, 4, "public: damaged key", "copy the key again"),
         ("x", GOOD_PSK, 4, f"public: expected a key that begins with '{PUBLIC}'", ""),
         (GOOD_PSK, GOOD_PSK, 4, "public: expected a key that begins with", "copy"),
         (encode_key(SECRET, bytes(32)), GOOD_PSK, 4, "public: expected a key", "copy"),
         (GOOD_PUBLIC, GOOD_PUBLIC, 5, "psk: expected a key that begins with", "copy"),
-        (GOOD_PUBLIC, GOOD_PSK + "A", 5, "psk: not", "copy the key again, whole"),
+        (
+            GOOD_PUBLIC,
+            GOOD_PSK + "A",
+            5,
+            "psk: damaged key",
+            "copy the key again, whole",
+        ),
         (GOOD_PUBLIC, "", 5, "psk: expected a string", 'write psk = "..."'),
         ("", GOOD_PSK, 4, "public: expected a string", 'write public = "..."'),
         (

@@ -41,6 +41,7 @@ def main() -> None:
     sys.meta_path.insert(0, Watcher)
     become(NOBODY, NOBODY, file_bytes=MAX_BYTES)
 
+    rig.begin()
     rig.answer(message.READY, 0)
     for name, fd in zip(files, fds, strict=True):
         rig.listener._reload.add(Answer(message.USER_FILE, 1, name), [fd])

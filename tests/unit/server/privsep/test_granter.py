@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +19,11 @@ from unit.server.parties import HERE, HERE6, SSH, THERE
 
 from spassh_server import config
 from spassh_server.firewall import ActiveGrant, FirewallError, Grant
+from spassh_server.firewall.watch import Watch
 from spassh_server.ports import Port
 from spassh_server.privsep import granter as granter_module
 from spassh_server.privsep import message
-from spassh_server.privsep.granter import Granter, Limits
+from spassh_server.privsep.granter import Granter, Limits, reopened
 from spassh_server.privsep.message import (
     Answer,
     GrantMessage,
@@ -209,8 +211,16 @@ READY = Answer(message.READY, 0)
 def test_the_firewall_is_prepared_before_the_listener_is_told(
     listener: Listener, firewall: RecordingFirewall
 ) -> None:
-    assert listener.run() == [READY]
+    answers = listener.run(encode_list_users(1))
+    assert answers[0] == READY
     assert firewall.calls == ["prepare", "repair", "grants"]
+
+
+def test_a_listener_that_cannot_start_leaves_the_firewall_as_it_is(
+    listener: Listener, firewall: RecordingFirewall
+) -> None:
+    assert listener.run() == []
+    assert firewall.calls == []
 
 
 def test_a_firewall_that_cannot_be_prepared_ends_the_granter(
@@ -510,8 +520,89 @@ class TestSweeping:
             return float(clock.wall)
 
         firewall.sweep = sweep  # type: ignore[method-assign]
+        listener.send(encode_list_users(1))
         listener.granter.serve()
         assert firewall.count("sweep") >= 3
+
+
+class FakeWatch:
+    """A pipe that is readable when the packet filter has changed."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+
+    def change(self) -> None:
+        os.write(self._write, b"x")
+
+    def fileno(self) -> int:
+        return self._read
+
+    def drain(self) -> None:
+        os.read(self._read, 100)
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+def test_a_change_of_the_packet_filter_is_followed_by_a_repair_without_a_grant(
+    listener: Listener, firewall: RecordingFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = FakeWatch()
+    listener.granter._watch = cast(Watch, watch)
+    monkeypatch.setattr(granter_module, "REPAIR_SECONDS", 0)
+    repair = firewall.repair
+
+    def repair_twice() -> bool:
+        mended = repair()
+        if firewall.count("repair") == 1:
+            watch.change()
+        else:
+            listener.socket.shutdown(socket.SHUT_WR)
+        return mended
+
+    monkeypatch.setattr(firewall, "repair", repair_twice)
+    listener.send(encode_list_users(1))
+    listener.granter.serve()
+    watch.close()
+    assert firewall.count("repair") == 2
+    assert firewall.granted == []
+
+
+def test_repairs_after_changes_have_a_shortest_interval(
+    listener: Listener, firewall: RecordingFirewall
+) -> None:
+    listener.granter._changed = True
+    wait = listener.granter._until_repair()
+    assert wait is not None
+    assert wait > 0
+    assert firewall.calls == []
+
+
+class TestTheDirectoryOfUsers:
+    def test_that_was_replaced_is_found_at_the_next_reload(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "users"
+        path.mkdir()
+        old = os.open(path, os.O_RDONLY)
+        path.rename(tmp_path / "old")
+        path.mkdir()
+        (path / "new.toml").touch()
+        fresh = reopened(old, str(path))
+        assert os.listdir(fresh) == ["new.toml"]
+        os.close(fresh)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(old)
+
+    def test_that_is_gone_is_reported(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        old = os.open(tmp_path, os.O_RDONLY)
+        assert reopened(old, str(tmp_path / "gone")) == old
+        os.close(old)
+        assert f"error: {tmp_path}/gone: No such file" in capsys.readouterr().err
 
 
 def test_a_firewall_that_expires_by_itself_is_not_swept(
