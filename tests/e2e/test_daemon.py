@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -230,6 +231,7 @@ def test_a_restart_leaves_no_moment_without_the_drop(lab: Lab, server: Spasshd) 
 def test_stop_keeps_the_drop_and_stop_open_takes_everything_away(
     lab: Lab, server: Spasshd
 ) -> None:
+    assert server.status()["in_place"] is True
     server.verb("stop")
     assert server.running.process.wait(20) == 0
     assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
@@ -237,6 +239,8 @@ def test_stop_keeps_the_drop_and_stop_open_takes_everything_away(
     server.verb("stop", "--open")
 
     assert port_answers(lab.stranger, SERVER4, 22)
+    state = server.verb("status", check=False)
+    assert "protected: tcp/22 (not in place)\n" in state.stdout
     assert server.firewall_name not in lab.server.run(["nft", "list", "ruleset"]).stdout
 
 

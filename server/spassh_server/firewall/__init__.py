@@ -79,6 +79,9 @@ class Firewall(Protocol):
         A firewall that is loaded after ours may flush the chain that led to us.
         """
 
+    def in_place(self) -> bool:
+        """Tell whether our rules are there, whole. Changes nothing."""
+
     def sweep(self) -> float | None:
         """Delete what has expired; return the time to come again, or None."""
 

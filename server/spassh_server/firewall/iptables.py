@@ -97,6 +97,10 @@ class Iptables:
             self._refill(version)
         return bool(broken)
 
+    def in_place(self) -> bool:
+        """Tell whether our rules are there, whole. Changes nothing."""
+        return all(map(self._stands, self._tables))
+
     def sweep(self) -> float | None:
         """Delete what has expired; return when to come again, or None."""
         return self._grants.sweep()

@@ -89,6 +89,10 @@ class Nftables:
             self._renew()
         return self._foreign.ensure() or not whole
 
+    def in_place(self) -> bool:
+        """Tell whether our rules are there, whole. Changes nothing."""
+        return self._whole()
+
     def sweep(self) -> float | None:
         """Do nothing: the kernel deletes what has expired."""
 

@@ -1,5 +1,6 @@
 """Choose the packet filter that this host has."""
 
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -29,6 +30,8 @@ def choose(backend: str, settings: Settings, clock: Clock) -> tuple[Firewall, st
     Raises:
         FirewallError: it does not work here, or none does.
     """
+    if os.geteuid() != 0:
+        raise FirewallError("the packet filter takes root", "run this as root")
     if backend == "auto":
         return _first_that_works(settings, clock)
     firewall = _MAKERS[backend](settings, clock)

@@ -33,6 +33,7 @@ def _state(settings: Config) -> dict[str, Any]:
     try:
         firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
         state["backend"] = firewall.name
+        state["in_place"] = firewall.in_place()
         state["grants"] = [
             {
                 "address": text(active.grant.address),
@@ -43,6 +44,7 @@ def _state(settings: Config) -> dict[str, Any]:
         ]
     except FirewallError as error:
         events.error(error, error.hint)
+        state["in_place"] = None
         state["grants"] = []
     return state
 
@@ -62,7 +64,9 @@ def _print(state: dict[str, Any]) -> None:
     else:
         lines.append("spasshd is not running")
     lines.append(f"firewall: {state.get('backend', 'none')}")
-    lines.append(f"protected: {', '.join(state['protect']) or 'nothing'}")
+    in_place = {True: "", False: " (not in place)", None: " (unknown)"}
+    protected = ", ".join(state["protect"]) or "nothing"
+    lines.append(f"protected: {protected}{in_place[state['in_place']]}")
     lines.append(f"live grants: {len(state['grants'])}")
     lines += [
         f"  {one['address']} may reach {one['port']} for {one['seconds_left']} s"

@@ -1,5 +1,6 @@
 """spasshd stop: end the daemon, and with --open take the firewall rules away."""
 
+import os
 from argparse import Namespace
 
 from .. import config, control, events
@@ -18,6 +19,9 @@ _MOMENT = 3
 def run(options: Namespace) -> int:
     """Stop the daemon if it runs, and wait until it has gone."""
     settings = config.load(options.config)
+    if options.open and os.geteuid() != 0:
+        events.error("the packet filter takes root", "run this as root")
+        return 1
     running = True
     try:
         control.ask(settings.run_dir, control.STOP)

@@ -45,6 +45,10 @@ class RecordingFirewall:
         self._call("grants")
         return self.live
 
+    def in_place(self) -> bool:
+        self._call("in_place")
+        return not self.broken
+
     def repair(self) -> bool:
         self._call("repair")
         mended, self.broken = self.broken, False
