@@ -1,6 +1,6 @@
 """The listener: opens the capture, becomes nobody in particular, and judges packets.
 
-It starts the granter first, as a program of its own, before scapy or any key is in
+It starts the granter first, as a program of its own, before any key is in
 memory. From then on one poll(2) waits for frames, answers, signals and the
 administrator, without a timeout: idle means asleep.
 """
