@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 SERVER4, CLIENT4, STRANGER4 = "192.0.2.1", "192.0.2.2", "192.0.2.66"
@@ -114,7 +115,11 @@ class Host:
             except ProcessLookupError:
                 continue
         for process in self._processes:
-            process.communicate()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with suppress(OSError):
+                        pipe.close()
         run(["ip", "netns", "delete", self.name], check=False)
         shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
 
