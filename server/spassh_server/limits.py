@@ -45,3 +45,8 @@ MAX_WAITING_GRANTS: Final = 4096
 
 MAX_TOLD_ERRORS: Final = 50
 """Errors of a reload that whoever asked for it is told; the log has them all."""
+
+SYNC_QUIET_MS: Final = 50
+"""Milliseconds without anything to do after which the replay store is synced."""
+SYNC_SECONDS: Final = 1
+"""Seconds after which it is synced even if there is always something to do."""

@@ -29,6 +29,8 @@ from .limits import (
     OTHER_LINES_PER_SECOND,
     REQUEST_BURST,
     REQUESTS_PER_SECOND,
+    SYNC_QUIET_MS,
+    SYNC_SECONDS,
 )
 from .openers.native import NativeOpener
 from .pipeline import Rejected, World, consider
@@ -83,6 +85,7 @@ class Listener:
         self._outstanding: dict[int, Approval] = {}
         self._waiting: deque[Approval] = deque()
         self._reload = Reload(config)
+        self._synced = 0.0
         self._store_problem = store.problem
         self._ready = False
         self._stopping = False
@@ -107,7 +110,8 @@ class Listener:
             # Until it hears this, the granter does not touch the firewall.
             self._send(self._reload.begin())
             while not self._stopping:
-                for fd, _ in self._poll.poll():
+                ready = self._poll.poll(SYNC_QUIET_MS if self._store.unsynced else None)
+                for fd, _ in ready:
                     if fd in self._captures:
                         self._read_frames(self._captures[fd])
                     elif fd == self._granter.fileno():
@@ -116,10 +120,10 @@ class Listener:
                         self._read_signals(wake.recv(64))
                     else:
                         self._read_control(fd)
-                # After the grant was asked for: nobody waits for the disk.
-                self._store.sync()
+                self._sync(quiet=not ready)
                 self._say_store_problem()
                 self._say_set_back()
+            self._store.sync()
         self._notifier.send("STOPPING=1")
         events.say("stopped")
 
@@ -162,6 +166,18 @@ class Listener:
     ) -> None:
         self._counters[event] += 1
         self._limiter.say(event, user=user, address=text(address), reason=reason)
+
+    def _sync(self, *, quiet: bool) -> None:
+        """Have the store synced when nobody waits, and after a while in any case.
+
+        A disk takes milliseconds, which the next client would have to wait.
+        """
+        now = time.monotonic()
+        if not self._store.unsynced:
+            self._synced = now
+        elif quiet or now - self._synced > SYNC_SECONDS:
+            self._store.sync()
+            self._synced = now
 
     def _say_store_problem(self) -> None:
         """Say what keeps the replay memory from the disk, and when that has ended."""

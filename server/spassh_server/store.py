@@ -49,7 +49,8 @@ class ReplayStore:
         self._directory = directory
         self._boot = boot
         self._fd = -1
-        self._unsynced = False
+        self.unsynced = False
+        """Whether something was accepted that a power cut could still take away."""
         self._records = 0
         self.lost = ""
         """Why what an earlier run remembered could not be read, or empty."""
@@ -93,7 +94,7 @@ class ReplayStore:
         try:
             written = os.write(self._fd, _pack(entry))
             self._records += 1
-            self._unsynced = True
+            self.unsynced = True
         except OSError as error:
             self._give_up(error)
         else:
@@ -102,8 +103,8 @@ class ReplayStore:
 
     def sync(self) -> None:
         """Make what was accepted survive a power cut. Call it when nobody waits."""
-        if self._unsynced:
-            self._unsynced = False
+        if self.unsynced:
+            self.unsynced = False
             try:
                 os.fdatasync(self._fd)
             except OSError as error:
@@ -173,7 +174,7 @@ class ReplayStore:
         return os.open(name, flags, 0o600, dir_fd=self._directory)
 
     def _close(self) -> None:
-        self._unsynced = False
+        self.unsynced = False
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

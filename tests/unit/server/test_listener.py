@@ -451,3 +451,20 @@ def test_a_store_that_cannot_be_written_is_reported_once_and_so_is_its_end(
         'store problem="replay store: disk full"',
         'store problem="none any more"',
     ]
+
+
+def test_the_store_is_synced_when_it_is_quiet_and_after_a_second_in_any_case(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(listener_module, "time", clock)
+    synced = []
+    monkeypatch.setattr(rig.store, "sync", lambda: synced.append(now[0]))
+    rig.listener._sync(quiet=True)
+    assert synced == []
+    rig.store.unsynced = True
+    for seconds, quiet in ((0.5, False), (0.9, True), (1.8, False), (2.0, False)):
+        now[0] = 1000 + seconds
+        rig.listener._sync(quiet=quiet)
+    assert synced == [1000.9, 1002.0]
