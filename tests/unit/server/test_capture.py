@@ -33,8 +33,12 @@ with socket.socket(fileno=os.dup(capture.fileno())) as sock:
 """
 
 
+# Root needs no user namespace for it, which some hosts do not allow.
+NEW_NETWORK = "-n" if os.geteuid() == 0 else "-rn"
+
+
 def run(
-    code: str, interface: str, unshare: str = "-rn"
+    code: str, interface: str, unshare: str = NEW_NETWORK
 ) -> subprocess.CompletedProcess[str]:
     python = [sys.executable, "-c", code, interface]
     return subprocess.run(
