@@ -1,8 +1,7 @@
 """The listener: opens the capture, becomes nobody in particular, and judges packets.
 
-It starts the granter first, as a program of its own, before any key is in
-memory. From then on one poll(2) waits for frames, answers, signals and the
-administrator, without a timeout: idle means asleep.
+It starts the granter first, as a program of its own, before any key is in memory. What
+follows once it is unprivileged is in `listener`.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """The listener's loop: everything the unprivileged half does once it is unprivileged.
 
 One poll(2) waits for frames, the granter's answers, signals and the administrator,
-without a timeout: idle means asleep.
+with a timeout only while the replay store is not synced: idle means asleep.
 """
 
 import os

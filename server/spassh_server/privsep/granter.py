@@ -77,6 +77,7 @@ class Granter:
         self._users_dir = settings.users_dir
         self._watch = watch
         self._changed = False
+        self._complaint = ""
         self._firewall = firewall
         self._limits = Limits(settings)
         self._repaired = time.monotonic()
@@ -122,8 +123,7 @@ class Granter:
         left = self._repaired + REPAIR_SECONDS - time.monotonic()
         if left > 0:
             return int(left * 1000) + 1
-        self._repair()
-        return None
+        return None if self._repair(quiet=True) else REPAIR_SECONDS * 1000
 
     def _until_sweep(self) -> int | None:
         """Sweep what has expired; return milliseconds until the next time, or None."""
@@ -159,18 +159,28 @@ class Granter:
             self._answer(message.GRANTED, wanted.number)
         self._repair()
 
-    def _repair(self) -> None:
-        """See that grants have an effect, but not for each one in a burst."""
+    def _repair(self, *, quiet: bool = False) -> bool:
+        """See that our rules are whole, at most so often; return False if it failed.
+
+        With `quiet`, a failure that was reported last is not reported again.
+        """
         now = time.monotonic()
         if now - self._repaired < REPAIR_SECONDS:
-            return
+            return True
         self._repaired = now
         self._changed = False
         try:
             if self._firewall.repair():
                 events.say("repaired", firewall=self._firewall.name)
         except FirewallError as error:
-            events.error(error, error.hint)
+            # The port may be open: try again, and do not fill the log meanwhile.
+            self._changed = True
+            if not quiet or str(error) != self._complaint:
+                events.error(error, error.hint)
+            self._complaint = str(error)
+            return False
+        self._complaint = ""
+        return True
 
     def _hand_over_users(self, number: int) -> None:
         self._users = reopened(self._users, self._users_dir)

@@ -15,7 +15,7 @@ from ..daemon import load_server_keys
 from ..files import write_new
 from ..userfiles import owner_of_key, user_path
 from ..users import parse_user
-from .reload import reload_running
+from .reload import NO_ANSWER_HINT, reload_running
 
 
 def run(options: Namespace) -> int:
@@ -72,8 +72,16 @@ def run(options: Namespace) -> int:
     if not (options.address or settings.address):
         called = f"the invite calls this server {address}"
         events.say("note", text=f"{called}: --address names it otherwise")
+    return _tell_daemon(settings, name)
+
+
+def _tell_daemon(settings: config.Config, name: str) -> int:
+    """Have a running daemon take the user over; return the exit status."""
     try:
         reload_running(settings)
+    except control.NoAnswerError:
+        events.error("spasshd does not answer", NO_ANSWER_HINT)
+        return 1
     except control.NotRunningError:
         events.say("note", text=f"user {name} is taken over when spasshd starts")
     return 0

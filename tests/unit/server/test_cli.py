@@ -15,7 +15,7 @@ from spassh_server.firewall import FirewallError
 
 pytest.importorskip("scapy.libs.winpcapy")
 
-from spassh_server import cli
+from spassh_server import cli, daemon
 from spassh_server.verbs import check, status
 
 Captured = pytest.CaptureFixture[str]
@@ -175,6 +175,20 @@ def test_a_user_who_cannot_be_added_leaves_no_trace(
     assert (got, out) == (code, "")
     assert what in err
     assert os.listdir(spasshd.directory / "users.d") == ["alice.toml"]
+
+
+@pytest.mark.parametrize("words", [("add", "bob"), ("remove", "alice")])
+def test_a_daemon_that_does_not_confirm_a_change_is_an_error(
+    spasshd: Spasshd, words: tuple[str, str]
+) -> None:
+    add(spasshd, "alice")
+    run_dir = spasshd.directory / "run"
+    run_dir.mkdir()
+    lock = daemon.take_lock(config.load(str(spasshd.path)), 0)
+    code, _, err = spasshd("user", *words)
+    os.close(lock)
+    assert code == 1
+    assert "error: spasshd does not answer" in err
 
 
 def test_a_key_has_one_user(spasshd: Spasshd) -> None:

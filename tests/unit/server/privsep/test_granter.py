@@ -580,6 +580,29 @@ def test_repairs_after_changes_have_a_shortest_interval(
     assert firewall.calls == []
 
 
+def test_a_repair_that_fails_is_tried_again_and_reported_once(
+    listener: Listener,
+    firewall: RecordingFirewall,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A lock that was busy must not leave the port open after a flush."""
+    monkeypatch.setattr(granter_module, "REPAIR_SECONDS", 0)
+    granter = listener.granter
+    granter._changed = True
+    firewall.failing.add("repair")
+    for _ in range(3):
+        granter._until_repair()
+    assert firewall.count("repair") == 3
+    assert capsys.readouterr().err.count("error: repair failed") == 1
+
+    firewall.failing.clear()
+    granter._until_repair()
+    assert firewall.count("repair") == 4
+    assert granter._until_repair() is None
+    assert firewall.count("repair") == 4
+
+
 class TestTheDirectoryOfUsers:
     def test_that_was_replaced_is_found_at_the_next_reload(
         self, tmp_path: Path
