@@ -4,10 +4,18 @@ An append-only file of fixed records, rewritten when it has grown. A record is w
 before the grant is asked for, so a killed daemon knows what it accepted. It is synced
 after the grant, so nobody waits for the disk; a machine that loses power has another
 boot id, and then nothing made before the start is accepted (PROTOCOL.md section 6.3).
+
+Beside it are two smaller nets. The file `highest` has the latest time of a datagram
+whose client was ahead of our clock: should the store be lost, one that was made "after"
+the start is not accepted again. And a mark outside of this disk says that accepted
+datagrams could not be written: a later start on a disk that is well again would else
+believe an old file.
 """
 
 import errno
 import os
+from contextlib import suppress
+from hashlib import blake2s
 from struct import Struct
 
 from spassh.protocol.limits import WINDOW_MS
@@ -17,11 +25,21 @@ from .replay import IDENTITY_SIZE, Entry, ReplayMemory
 
 _NAME = "replay"
 _TEMPORARY = "replay.tmp"
+_HIGHEST_NAME = "highest"
 
-_MAGIC = b"spassh replay 2\n"
-# magic, boot id, floor of what was forgotten and floor of the start in ms
-_HEADER = Struct("!16s36sQQ")
-_RECORD = Struct(f"!{IDENTITY_SIZE}sQ")
+_MAGIC = b"spassh replay 3\n"
+_CHECK_SIZE = 8
+# magic, boot id, floor of what was forgotten and floor of the start in ms, check
+_HEADER = Struct(f"!16s36sQQ{_CHECK_SIZE}s")
+# identity, time in ms, check
+_RECORD = Struct(f"!{IDENTITY_SIZE}sQ{_CHECK_SIZE}s")
+_HIGHEST = Struct(f"!Q{_CHECK_SIZE}s")
+
+_WHOLE = b"0"
+_GAP = b"1"
+
+_RETRY_MS = 1000
+"""Shortest time between two tries to write a store that could not be written."""
 
 MAX_BYTES = _HEADER.size + _RECORD.size * (2 * REPLAY_CAPACITY + 1)
 """Largest size that the file can reach, and the limit that the sandbox sets."""
@@ -40,14 +58,17 @@ def boot_id() -> bytes:
 class ReplayStore:
     """A `ReplayMemory` with a durable copy in one file."""
 
-    def __init__(self, directory: int, now: int, boot: bytes) -> None:
+    def __init__(self, directory: int, now: int, boot: bytes, mark: int = -1) -> None:
         """Load the file, or begin at `now` (ms): nothing made before is accepted then.
 
         `directory` is an open descriptor, because the directories above it may be
-        closed to the user that we have become.
+        closed to the user that we have become. So is `mark`: a file elsewhere that
+        tells the next start whether something is missing here; -1 for none.
         """
         self._directory = directory
         self._boot = boot
+        self._mark = mark
+        self._tried = now
         self._fd = -1
         self.unsynced = False
         """Whether something was accepted that a power cut could still take away."""
@@ -61,7 +82,14 @@ class ReplayStore:
 
         Whoever has reported it sets it to 0 again.
         """
+        self._highest = self._read_highest()
         self._memory = self._load(now)
+        if self._has_gap():
+            self.lost = self.lost or "replay store: an earlier run could not write it"
+            self._memory.start = max(self._memory.start, now)
+        # Whatever was the reason to begin anew: who was ahead is not let in again.
+        if self._memory.start >= now and self._highest <= now + WINDOW_MS:
+            self._memory.start = max(self._memory.start, self._highest)
         self._rewrite()
         if self.problem:
             # An earlier run may have failed to write as well: the file may have a gap.
@@ -88,7 +116,15 @@ class ReplayStore:
         """
         self.check(entry, source, now)
         self._memory.admit(entry, source, now)
-        if self._fd < 0 or self._records >= 2 * REPLAY_CAPACITY:
+        if entry.time > max(now, self._highest):
+            self._write_highest(entry.time)
+        if self._fd < 0:
+            # A full disk must not be written to for each packet, all over again.
+            if abs(now - self._tried) >= _RETRY_MS:
+                self._tried = now
+                self._rewrite()
+            return
+        if self._records >= 2 * REPLAY_CAPACITY:
             self._rewrite()
             return
         try:
@@ -127,11 +163,13 @@ class ReplayStore:
     def _parse(self, data: bytes, now: int) -> ReplayMemory:
         if len(data) < _HEADER.size or len(data) > MAX_BYTES:
             raise ValueError("damaged")
-        magic, boot, floor, start = _HEADER.unpack_from(data)
+        magic, boot, floor, start, check = _HEADER.unpack_from(data)
         body = data[_HEADER.size :]
         if magic != _MAGIC or len(body) % _RECORD.size:
             raise ValueError("damaged")
-        entries = [Entry(*fields) for fields in _RECORD.iter_unpack(body)]
+        entries = _parse_records(body)
+        if check != _check(data[: _HEADER.size - _CHECK_SIZE]) or entries is None:
+            raise ValueError("damaged")
         if boot != self._boot:
             # The last records may not have reached the disk.
             start = now if start > now + WINDOW_MS else max(start, now)
@@ -146,7 +184,7 @@ class ReplayStore:
             with os.fdopen(fd, "wb") as file:
                 memory = self._memory
                 floors = memory.floor, memory.start
-                file.write(_HEADER.pack(_MAGIC, self._boot, *floors))
+                file.write(_pack_header(self._boot, *floors))
                 for entry in memory.entries():
                     file.write(_pack(entry))
                 file.flush()
@@ -156,6 +194,7 @@ class ReplayStore:
             os.fsync(directory)
             self._fd = self._open(_NAME, os.O_WRONLY | os.O_APPEND)
             self.problem = ""
+            self._set_mark(_WHOLE)
         except OSError as error:
             self._give_up(error)
 
@@ -163,11 +202,48 @@ class ReplayStore:
         """Go on in memory. The file has a gap now, so no later start may believe it."""
         self._close()
         self.problem = f"replay store: {error.strerror or error}"
+        self._set_mark(_GAP)
         for name in (_NAME, _TEMPORARY):
             try:
                 os.unlink(name, dir_fd=self._directory)
             except OSError:
                 continue
+
+    def _has_gap(self) -> bool:
+        return self._mark >= 0 and os.pread(self._mark, 1, 0) == _GAP
+
+    def _set_mark(self, value: bytes) -> None:
+        # In place: that takes no space on a disk that is full.
+        if self._mark >= 0:
+            with suppress(OSError):
+                os.pwrite(self._mark, value, 0)
+
+    def _read_highest(self) -> int:
+        """Return the time in the file, or 0 if there is none to be believed."""
+        try:
+            with os.fdopen(self._open(_HIGHEST_NAME, os.O_RDONLY), "rb") as file:
+                data = file.read(_HIGHEST.size + 1)
+        except OSError:
+            return 0
+        if len(data) != _HIGHEST.size:
+            return 0
+        time, check = _HIGHEST.unpack(data)
+        return int(time) if check == _check(data[:-_CHECK_SIZE]) else 0
+
+    def _write_highest(self, time: int) -> None:
+        """Write the time in place, which takes no space.
+
+        That it cannot be written is no reason to stop: the store has the same disk, and
+        says what is wrong with it.
+        """
+        self._highest = time
+        spelled = time.to_bytes(8, "big")
+        with suppress(OSError):
+            fd = self._open(_HIGHEST_NAME, os.O_WRONLY | os.O_CREAT)
+            try:
+                os.write(fd, spelled + _check(spelled))
+            finally:
+                os.close(fd)
 
     def _open(self, name: str, flags: int) -> int:
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -181,4 +257,26 @@ class ReplayStore:
 
 
 def _pack(entry: Entry) -> bytes:
-    return _RECORD.pack(entry.identity, entry.time)
+    spelled = entry.identity + entry.time.to_bytes(8, "big")
+    return spelled + _check(spelled)
+
+
+def _pack_header(boot: bytes, floor: int, start: int) -> bytes:
+    fields = _HEADER.pack(_MAGIC, boot, floor, start, b"")[:-_CHECK_SIZE]
+    return fields + _check(fields)
+
+
+def _parse_records(body: bytes) -> list[Entry] | None:
+    """Return the entries in `body`, or None if one of them was damaged."""
+    entries = []
+    for at in range(0, len(body), _RECORD.size):
+        identity, time, check = _RECORD.unpack_from(body, at)
+        if check != _check(body[at : at + _RECORD.size - _CHECK_SIZE]):
+            return None
+        entries.append(Entry(identity, time))
+    return entries
+
+
+def _check(data: bytes) -> bytes:
+    """Return what tells `data` from what a failing disk makes of it."""
+    return blake2s(data, digest_size=_CHECK_SIZE).digest()

@@ -269,11 +269,11 @@ class TestAFileThatCannotBeBelieved:
         assert outcome(after, entry(21), later) == "replayed"
         assert outcome(after, entry(20), later) == "stale"
 
-    @pytest.mark.parametrize("size", [0, 1, 60, 67, 69, 91, 93, 115])
+    @pytest.mark.parametrize("size", [0, 1, 60, 75, 77, 107, 109, 139])
     def test_because_it_is_truncated(self, directory: int, size: int) -> None:
-        # One header of 68 bytes, two records of 24.
+        # One header of 76 bytes, two records of 32.
         admit(start(directory), 1, 2)
-        assert path_in(directory).stat().st_size == 116
+        assert path_in(directory).stat().st_size == 140
         os.truncate(path_in(directory), size)
         self.assert_lost(directory, 1, 2)
 
@@ -545,7 +545,7 @@ class TestARealDisk:
                 admit(current, 1)
                 # The limit that the sandbox sets fails as a full disk does.
                 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (84 + 10, limits[1]))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (108 + 10, limits[1]))
                 admit(current, 2)
                 problem = current.problem
                 here = replays(current, 1, 2)
@@ -592,3 +592,136 @@ class TestARealDisk:
         assert problem == after_problem == "replay store: Read-only file system"
         assert here == {"replayed"}
         assert after == {"replayed", "stale"}
+
+
+class TestOneFlippedBit:
+    @pytest.mark.parametrize("at", [0, 16, 60, 75, 76, 92, 100, 107, 108, 139])
+    def test_anywhere_makes_the_whole_file_unbelievable(
+        self, directory: int, at: int
+    ) -> None:
+        admit(start(directory), 1, 2)
+        data = bytearray(path_in(directory).read_bytes())
+        data[at] ^= 1
+        path_in(directory).write_bytes(data)
+        later = NOW + 3 * SECOND
+        current = start(directory, later)
+        assert current.lost == "replay store: damaged"
+        assert replays(current, 1, 2, now=later) == {"stale"}
+
+
+class TestAClientThatIsAhead:
+    AHEAD = 50 * SECOND
+
+    def lose(self, directory: int) -> None:
+        path_in(directory).unlink()
+
+    def test_is_not_replayed_when_the_store_was_lost(self, directory: int) -> None:
+        one = entry(1, NOW + self.AHEAD)
+        start(directory).admit(one, HERE, NOW)
+        self.lose(directory)
+        current = start(directory, NOW + SECOND)
+        assert outcome(current, one, NOW + 2 * SECOND) == "stale"
+
+    def test_is_not_replayed_when_the_store_was_damaged(self, directory: int) -> None:
+        one = entry(1, NOW + self.AHEAD)
+        start(directory).admit(one, HERE, NOW)
+        path_in(directory).write_bytes(b"rubbish")
+        current = start(directory, NOW + SECOND)
+        assert outcome(current, one, NOW + 2 * SECOND) == "stale"
+        # And those who are not ahead wait no longer than a window.
+        late = NOW + SECOND + self.AHEAD
+        assert outcome(current, entry(2, late), late) == "accepted"
+
+    def test_is_not_replayed_after_a_power_cut(self, directory: int) -> None:
+        one = entry(1, NOW + self.AHEAD)
+        start(directory).admit(one, HERE, NOW)
+        empty = path_in(directory).read_bytes()[:-32]
+        path_in(directory).write_bytes(empty)
+        current = start(directory, NOW + SECOND, OTHER_BOOT)
+        assert outcome(current, one, NOW + 2 * SECOND) == "stale"
+
+    @pytest.mark.parametrize("content", [b"", b"x" * 16, b"x" * 17])
+    def test_is_forgotten_if_that_file_is_damaged_too(
+        self, directory: int, content: bytes
+    ) -> None:
+        start(directory).admit(entry(1, NOW + self.AHEAD), HERE, NOW)
+        path_in(directory).with_name("highest").write_bytes(content)
+        path_in(directory).write_bytes(b"rubbish")
+        current = start(directory, NOW + SECOND)
+        assert outcome(current, entry(2), NOW + 2 * SECOND) == "accepted"
+
+    def test_by_hours_locks_nobody_out(self, directory: int) -> None:
+        hours = 3 * 3600 * SECOND
+        start(directory).admit(entry(1, NOW + hours), HERE, NOW + hours)
+        highest = path_in(directory).with_name("highest")
+        assert not highest.exists()
+        start(directory)._write_highest(NOW + hours)
+        path_in(directory).write_bytes(b"rubbish")
+        current = start(directory)
+        assert outcome(current, entry(1), NOW + SECOND) == "accepted"
+
+
+class TestTheMarkOutside:
+    @pytest.fixture
+    def mark(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+        path = tmp_path_factory.mktemp("run") / "replay-gap"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        yield fd
+        os.close(fd)
+
+    def start(self, directory: int, mark: int, now: int) -> ReplayStore:
+        while opened:
+            opened.pop()._close()
+        opened.append(ReplayStore(directory, now, BOOT, mark))
+        return opened[-1]
+
+    def test_tells_of_what_a_read_only_disk_did_not_take(
+        self, directory: int, mark: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        admit(self.start(directory, mark, NOW), 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "os", ReadOnly())
+            admit(self.start(directory, mark, NOW + SECOND), 2)
+        # The disk is well again. Its file is whole, of this boot, and without the 2.
+        later = NOW + 3 * SECOND
+        current = self.start(directory, mark, later)
+        assert current.lost == "replay store: an earlier run could not write it"
+        assert replays(current, 2, now=later) == {"stale"}
+        assert replays(current, 1, now=later) == {"replayed"}
+        # Now that it could be written, the next start believes it.
+        assert not self.start(directory, mark, later + SECOND).lost
+
+    def test_is_not_there_for_a_store_that_was_written(
+        self, directory: int, mark: int
+    ) -> None:
+        admit(self.start(directory, mark, NOW), 1)
+        current = self.start(directory, mark, NOW + 2 * SECOND)
+        assert not current.lost
+        assert outcome(current, entry(2), NOW + 2 * SECOND) == "accepted"
+
+
+class ReadOnly:
+    """`os`, on a disk that can be read and nothing else."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int, *arguments: int, **more: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return os.open(path, flags, *arguments, **more)
+
+    def unlink(self, path: str, **more: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_disk_that_stays_full_is_tried_once_a_second(
+    directory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = start(directory)
+    tries = []
+    monkeypatch.setattr(current, "_rewrite", lambda: tries.append(1))
+    current._give_up(OSError(errno.ENOSPC, "full"))
+    for number in range(1, 50):
+        current.admit(entry(number), HERE, NOW + number * SECOND // 10)
+    assert len(tries) == 4
