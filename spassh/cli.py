@@ -115,7 +115,13 @@ def _keygen(_: Any) -> None:
     run()
 
 
-_VERBS = {"import": _import, "keygen": _keygen}
+def _run(options: Any) -> None:
+    from .verbs.run import run
+
+    run(options.host, options.command, _utc_ms)
+
+
+_VERBS = {"import": _import, "keygen": _keygen, "run": _run}
 
 
 def _utc_ms() -> int:

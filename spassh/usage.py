@@ -29,6 +29,7 @@ def parser() -> _Parser:
     _add_proxy(verbs)
     _add_import(verbs)
     _add_keygen(verbs)
+    _add_run(verbs)
     return top
 
 
@@ -38,7 +39,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     Raises:
         UsageError: it is wrong.
     """
-    return parser().parse_args(arguments)
+    end = len(arguments)
+    if arguments[:1] == ["run"] and "--" in arguments:
+        # argparse would take a second "--", which belongs to the command, for its own.
+        end = arguments.index("--")
+    options = parser().parse_args(arguments[:end])
+    if options.verb == "run":
+        options.command += arguments[end + 1 :]
+    return options
 
 
 _Verbs = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
@@ -101,4 +109,22 @@ def _add_keygen(verbs: "_Verbs[_Parser]") -> None:
         description="Make the client's own key, for invites that carry none, and"
         " print its public half.",
         allow_abbrev=False,
+    )
+
+
+def _add_run(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "run",
+        usage="%(prog)s [-h] HOST -- PROGRAM [ARGUMENT ...]",
+        help="ask a server to run a command that its administrator lets you run",
+        description="Send a command to the server that a profile names. No answer comes"
+        " back: the server's log tells what became of it.",
+        allow_abbrev=False,
+    )
+    verb.add_argument("host", metavar="HOST", help="a name or address of the profile")
+    verb.add_argument(
+        "command",
+        metavar="COMMAND",
+        nargs="*",
+        help="an absolute path and arguments, after '--'",
     )

@@ -2,10 +2,13 @@
 
 import os
 import pwd
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .config import Config
 from .toml import ConfigError
+
+_UNUSED: Final = range(60_706, 61_184)
+"""Nobody's in systemd's table of ids, and small enough for the maps of containers."""
 
 
 class Account(NamedTuple):
@@ -46,13 +49,13 @@ def find_account(config: Config) -> Account:
 def account_for_new_configuration() -> str:
     """Return what `spasshd init` writes: the package's account, else a free uid.
 
-    The uid comes from the range that systemd keeps for accounts without a name, so
-    that nothing else on the machine runs with it.
+    The uid comes from a range that nobody hands out, neither useradd(8) nor systemd for
+    its dynamic users, so that nothing else runs with it.
     """
     try:
         pwd.getpwnam("_spassh")
     except KeyError:
         taken = {entry.pw_uid for entry in pwd.getpwall()}
-        first = 61184 + int.from_bytes(os.urandom(2), "big") % 4096
-        return str(next(uid for uid in range(first, 65520) if uid not in taken))
+        free = [uid for uid in _UNUSED if uid not in taken]
+        return str(free[int.from_bytes(os.urandom(2), "big") % len(free)])
     return "_spassh"

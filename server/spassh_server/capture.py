@@ -1,24 +1,34 @@
-"""Frames from libpcap, through scapy's ctypes bindings and nothing else of scapy.
+"""Frames from the network's interfaces, through libpcap.
 
 Immediate mode and a blocking poll(2): a frame is here 0.02 ms after it arrived, and an
 idle daemon sleeps. scapy's own sockets wait 50 to 100 ms, or cost 90 µs a packet.
+
+On Linux there is one capture for all interfaces, and each frame says which it came in
+through. Nothing can be opened once the privileges are gone, and a capture of a single
+interface is deaf for ever after that was deleted; this one hears whatever appears.
 """
 
 import contextlib
 import ctypes
-import os
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
 from scapy.libs import winpcapy as pcap
 
-from spassh.protocol.limits import DATAGRAM_SIZES
-
+from .datagram import DLT_LINUX_SLL, DLT_LINUX_SLL2
+from .libpcap import (
+    ERRBUF,
+    CaptureError,
+    Handle,
+    error_text,
+    filter_expression,
+    lib,
+)
 from .limits import CAPTURE_BUFFER_BYTES, FRAMES_PER_TURN, SNAPLEN
 
-_ERRBUF = 256
-_UDP_HEADER = 8
-_PCAP_NETMASK_UNKNOWN = 0xFFFFFFFF
+ANY = "any"
+"""The interface that stands for all of them, now and later."""
 
 # What pcap_activate(3PCAP) returns.
 _PCAP_ERROR_NO_SUCH_DEVICE = -5
@@ -28,103 +38,90 @@ _REMEDIES = {
     _PCAP_ERROR_PERM_DENIED: "run this as root",
 }
 
+# Where the header LINUX_SLL2 has the number of the interface.
+_SLL2_INDEX = slice(4, 8)
+
 # Linux has it; socket does not name it.
 _SO_LOCK_FILTER = 44
 
-# Bound here because scapy 2.5 does not; see pcap_set_immediate_mode(3PCAP).
-_lib = pcap._lib  # noqa: SLF001
-_lib.pcap_set_immediate_mode.argtypes = [ctypes.POINTER(pcap.pcap_t), ctypes.c_int]
-_lib.pcap_set_immediate_mode.restype = ctypes.c_int
-_lib.pcap_set_buffer_size.argtypes = [ctypes.POINTER(pcap.pcap_t), ctypes.c_int]
-_lib.pcap_set_buffer_size.restype = ctypes.c_int
 
+def open_captures(names: Sequence[str], port: int) -> list["Capture"]:
+    """Open what it takes to hear the interfaces `names`; it takes CAP_NET_RAW.
 
-class CaptureError(Exception):
-    """libpcap did not do what was asked. `hint` may name the remedy."""
+    An interface that is not there yet is waited for, and so is one that went away;
+    only where libpcap does not tell where a frame came in (before 1.10, and on other
+    systems than Linux) each has a capture of its own that ends with it.
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-def filter_expression(port: int) -> str:
-    """Return the libpcap filter for datagrams to `port`: whole UDP of our sizes.
-
-    What it lets through still has to be parsed: `datagram` assumes nothing of it.
+    Raises:
+        CaptureError: no permission, the filter is refused, or, there, no such
+            interface.
     """
-
-    def sizes(field: str) -> str:
-        return " or ".join(f"{field} = {size + _UDP_HEADER}" for size in DATAGRAM_SIZES)
-
-    # In libpcap's language udp[...] means IPv4 only, and leaves fragments out.
-    ipv4 = f"ip and udp dst port {port} and ({sizes('udp[4:2]')})"
-    ipv6 = f"ip6 and ip6[6] = 17 and ip6[42:2] = {port} and ({sizes('ip6[44:2]')})"
-    return f"({ipv4}) or ({ipv6})"
+    if ANY in names or sys.platform == "linux":
+        capture = Capture(ANY, port, () if ANY in names else names)
+        if ANY in names or capture.link == DLT_LINUX_SLL2:
+            return [capture]
+        capture.close()
+    return [Capture(name, port) for name in names]
 
 
 class Capture:
-    """One interface, or `any` for all of them now and later."""
+    """One interface, or `any` and of that the interfaces of some names."""
 
-    def __init__(self, interface: str, port: int) -> None:
+    def __init__(self, interface: str, port: int, names: Sequence[str] = ()) -> None:
         """Open the capture of datagrams to `port`; it takes CAP_NET_RAW.
+
+        With `names`, frames of other interfaces than those are left out. It takes
+        `any`, and the link type LINUX_SLL2: see whether `link` is that.
 
         Raises:
             CaptureError: no such interface, no permission, or the filter is refused.
         """
         self.interface = interface
-        errors = ctypes.create_string_buffer(_ERRBUF)
-        self._pcap = pcap.pcap_create(interface.encode(), errors)
-        if not self._pcap:
-            raise CaptureError(f"{interface}: {_text(errors.value)}")
+        self._names = frozenset(names)
+        errors = ctypes.create_string_buffer(ERRBUF)
+        pointer = pcap.pcap_create(interface.encode(), errors)
+        if not pointer:
+            raise CaptureError(f"{interface}: {error_text(errors.value)}")
+        self._handle = Handle(interface, pointer)
         try:
             self._open(port)
         except BaseException:
             self.close()
             raise
-        self.link: int = pcap.pcap_datalink(self._pcap)
+        self.link: int = self._handle.link
         """The link type, one of the DLT numbers in `datagram`."""
-        self._fd: int = pcap.pcap_get_selectable_fd(self._pcap)
+        self._fd: int = pcap.pcap_get_selectable_fd(pointer)
         self._index = _index(interface)
-        self._header = ctypes.POINTER(pcap.pcap_pkthdr)()
-        self._data = ctypes.POINTER(ctypes.c_ubyte)()
 
     def _open(self, port: int) -> None:
-        pcap.pcap_set_snaplen(self._pcap, SNAPLEN)
-        pcap.pcap_set_promisc(self._pcap, 0)
-        _lib.pcap_set_immediate_mode(self._pcap, 1)
-        _lib.pcap_set_buffer_size(self._pcap, CAPTURE_BUFFER_BYTES)
-        status = pcap.pcap_activate(self._pcap)
+        pointer = self._handle.pointer
+        pcap.pcap_set_snaplen(pointer, SNAPLEN)
+        pcap.pcap_set_promisc(pointer, 0)
+        lib.pcap_set_immediate_mode(pointer, 1)
+        lib.pcap_set_buffer_size(pointer, CAPTURE_BUFFER_BYTES)
+        status = pcap.pcap_activate(pointer)
         if status < 0:
             raise CaptureError(
-                f"{self.interface}: {self._error()}", _REMEDIES.get(status, "")
+                f"{self.interface}: {self._handle.problem()}", _REMEDIES.get(status, "")
             )
-        errors = ctypes.create_string_buffer(_ERRBUF)
-        if pcap.pcap_setnonblock(self._pcap, 1, errors) < 0:
-            raise CaptureError(f"{self.interface}: {_text(errors.value)}")
-        self._filter(filter_expression(port))
+        errors = ctypes.create_string_buffer(ERRBUF)
+        if pcap.pcap_setnonblock(pointer, 1, errors) < 0:
+            raise CaptureError(f"{self.interface}: {error_text(errors.value)}")
+        if self.interface == ANY:
+            pcap.pcap_set_datalink(pointer, DLT_LINUX_SLL2)
+        expression = filter_expression(port)
+        if self._handle.link in {DLT_LINUX_SLL, DLT_LINUX_SLL2}:
+            # What leaves this host is no knock for it. Other link types cannot tell.
+            expression = f"inbound and ({expression})"
+        self._handle.filter(expression)
         self._lock_filter()
-
-    def _filter(self, expression: str) -> None:
-        program = pcap.bpf_program()
-        if pcap.pcap_compile(
-            self._pcap,
-            ctypes.byref(program),
-            expression.encode(),
-            1,
-            _PCAP_NETMASK_UNKNOWN,
-        ):
-            raise CaptureError(f"{self.interface}: filter: {self._error()}")
-        try:
-            if pcap.pcap_setfilter(self._pcap, ctypes.byref(program)):
-                raise CaptureError(f"{self.interface}: filter: {self._error()}")
-        finally:
-            pcap.pcap_freecode(ctypes.byref(program))
 
     def _lock_filter(self) -> None:
         """Keep whoever takes this program over from reading all other traffic."""
         # On another system than Linux the descriptor is no socket, or has no such lock.
         with contextlib.suppress(OSError):
-            borrowed = socket.socket(fileno=pcap.pcap_get_selectable_fd(self._pcap))
+            fd = pcap.pcap_get_selectable_fd(self._handle.pointer)
+            borrowed = socket.socket(fileno=fd)
             try:
                 borrowed.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
             finally:
@@ -140,34 +137,35 @@ class Capture:
         Raises:
             CaptureError: the capture is over, because the interface is.
         """
+        # Looked up at every turn: a name may have another index by now.
+        wanted: set[bytes] | None = None
         for _ in range(FRAMES_PER_TURN):
-            got = pcap.pcap_next_ex(
-                self._pcap, ctypes.byref(self._header), ctypes.byref(self._data)
-            )
+            got = self._handle.next()
             if got == 0:
                 return
             if got < 0:
                 # A link that is down says so once, and comes up again by itself.
-                if _index(self.interface) == self._index:
+                if self._index and _index(self.interface) == self._index:
                     return
-                raise CaptureError(f"{self.interface}: {self._error()}")
-            yield ctypes.string_at(self._data, self._header.contents.caplen)
+                raise CaptureError(f"{self.interface}: {self._handle.problem()}")
+            frame = self._handle.frame()
+            if self._names:
+                if wanted is None:
+                    wanted = {_index(name).to_bytes(4, "big") for name in self._names}
+                if frame[_SLL2_INDEX] not in wanted:
+                    continue
+            yield frame
 
     def dropped(self) -> int:
         """Return how many frames the kernel dropped because we were too slow."""
         stats = pcap.pcap_stat()
-        if pcap.pcap_stats(self._pcap, ctypes.byref(stats)):
+        if pcap.pcap_stats(self._handle.pointer, ctypes.byref(stats)):
             return 0
         return int(stats.ps_drop)
 
     def close(self) -> None:
         """Close the capture. It may be closed again without harm."""
-        if self._pcap:
-            pcap.pcap_close(self._pcap)
-            self._pcap = None
-
-    def _error(self) -> str:
-        return _text(pcap.pcap_geterr(self._pcap))
+        self._handle.close()
 
 
 def _index(interface: str) -> int:
@@ -176,7 +174,3 @@ def _index(interface: str) -> int:
         return socket.if_nametoindex(interface)
     except OSError:
         return 0
-
-
-def _text(message: bytes | None) -> str:
-    return os.fsdecode(message or b"").strip() or "unknown error"

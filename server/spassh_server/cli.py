@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
+from datetime import UTC, datetime
 from importlib import import_module
+from ipaddress import ip_address
 
 from spassh import __version__
 
@@ -111,15 +113,94 @@ def _parser() -> argparse.ArgumentParser:
         help="a port the user may reach, such as tcp/22; may be repeated"
         " (default: grant_ports of the configuration)",
     )
+    rotate = _verb(
+        actions, "rotate", "user_rotate", "give a user a new key, and end the old ones"
+    )
+    rotate.add_argument("name", metavar="NAME", help="the user's name")
+    rotate.add_argument(
+        "--key",
+        metavar="PUBLIC",
+        help="the client's public key, from 'spassh keygen' (default: make a key and"
+        " put it into the invite)",
+    )
+    rotate.add_argument(
+        "--address",
+        default="",
+        metavar="NAME",
+        help="the server's name or address in the invite (default: from the"
+        " configuration, else the host's name)",
+    )
+    rotate.add_argument(
+        "--overlap",
+        type=_days,
+        default=7,
+        metavar="DAYS",
+        help="how long the old keys go on (default: %(default)s)",
+    )
     _verb(actions, "list", "user_list", "list the users and their ports")
     remove = _verb(actions, "remove", "user_remove", "remove a user and the keys")
     remove.add_argument("name", metavar="NAME", help="the user's name")
 
     _verb(verbs, "check", "check", "find mistakes in configuration and users")
-    _verb(verbs, "run", "run", "run the daemon in the foreground")
+    explain = _verb(verbs, "explain", "explain", "say what would happen to a packet")
+    explain.add_argument(
+        "packet",
+        metavar="PACKET",
+        help="a file of captured packets, - for one on standard input, or the bytes of"
+        " one datagram in hexadecimal",
+    )
+    explain.add_argument(
+        "--source",
+        type=_address,
+        default=b"",
+        metavar="ADDRESS",
+        help="where the packet came from, instead of what the file says",
+    )
+    explain.add_argument(
+        "--source-port",
+        type=_number,
+        metavar="PORT",
+        help="the UDP port that it came from",
+    )
+    explain.add_argument(
+        "--now",
+        type=_moment,
+        metavar="TIME",
+        help="judge it at this time, such as 2030-01-31T12:00:00Z, or @ and seconds"
+        " since 1970 (default: when it was captured)",
+    )
+    explain.add_argument("--json", action="store_true", help="a line of JSON for each")
+    run = _verb(verbs, "run", "run", "run the daemon in the foreground")
+    run.add_argument(
+        "--pcap",
+        default="",
+        metavar="FILE",
+        help="take the packets from a file, or from standard input if it is -, and"
+        " end when they are answered",
+    )
     status = _verb(verbs, "status", "status", "show the daemon's state and live grants")
     status.add_argument("--json", action="store_true", help="as JSON on one line")
+    metrics = _verb(verbs, "metrics", "metrics", "print the state for Prometheus")
+    metrics.add_argument(
+        "--output",
+        default="",
+        metavar="FILE",
+        help="replace this file instead, for the textfile collector of node_exporter",
+    )
     _verb(verbs, "reload", "reload", "take changed users over, as SIGHUP does")
+    revoke = _verb(
+        verbs, "revoke", "revoke", "take back the live grants of a user or an address"
+    )
+    revoke.add_argument(
+        "target", metavar="USER|ADDRESS", help="a user's name, or an address"
+    )
+    revoke.add_argument(
+        "--kill",
+        action="store_true",
+        help="end the connections as well that were made with such grants",
+    )
+    flush = _verb(verbs, "flush", "revoke", "take back all live grants")
+    flush.set_defaults(target=None, kill=False)
     stop = _verb(verbs, "stop", "stop", "end the daemon; the drop stays in place")
     stop.add_argument(
         "--open",
@@ -152,6 +233,39 @@ def _port(text: str) -> Port:
         return parse_port(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _address(text: str) -> bytes:
+    try:
+        return ip_address(text).packed
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("expected an address") from error
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdecimal() and int(text[:6]) < 1 << 16:
+        return int(text)
+    raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
+
+
+def _moment(text: str) -> int:
+    """Read a time as milliseconds since 1970-01-01 UTC."""
+    try:
+        if text.startswith("@"):
+            moment = datetime.fromtimestamp(float(text[1:]), UTC)
+        else:
+            moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return max(0, round(moment.timestamp() * 1000))
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise argparse.ArgumentTypeError("expected a time with its offset from UTC")
+
+
+def _days(text: str) -> int:
+    if text.isascii() and text.isdecimal() and int(text[:5]) <= 3650:
+        return int(text)
+    raise argparse.ArgumentTypeError("expected a number of days from 0 to 3650")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,24 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from typing import Any, Final
 
+from spassh.protocol.errors import TextFormError
+from spassh.protocol.names import check_user
+
+from .addresses import grantable
 from .limits import CONTROL_CONNECTIONS, CONTROL_MESSAGE_BYTES
+from .privsep.message import Revoke
 
 STATUS: Final = "status"
 RELOAD: Final = "reload"
 STOP: Final = "stop"
+REVOKE: Final = "revoke"
+KILL: Final = "kill"
+"""As `REVOKE`, and the established connections as well."""
+
+Reply = Callable[[Any], None]
 
 _UCRED = struct.Struct("iII")
 _ANSWER_SECONDS = 30
@@ -35,6 +46,42 @@ def socket_path(run_dir: str) -> str:
     return os.path.join(run_dir, "control.sock")
 
 
+def render_revoke(target: str, *, sessions: bool) -> str:
+    """Return the request to take back the grants of `target`.
+
+    Args:
+        target: a user's name or an address; empty for all grants there are.
+        sessions: whether to end the established connections as well.
+    """
+    return f"{KILL if sessions else REVOKE} {target}".rstrip()
+
+
+def parse_revoke(request: str) -> Revoke | None:
+    """Read such a request, or return None if it is none.
+
+    What can be an address is one: a user of such a name could not be told from it.
+    """
+    verb, _, target = request.partition(" ")
+    if verb not in {REVOKE, KILL}:
+        return None
+    sessions = verb == KILL
+    if not target:
+        return Revoke(0, sessions=sessions)
+    try:
+        address = ip_address(target).packed
+    except ValueError:
+        pass
+    else:
+        # The granter takes no other for what the listener can mean, and leaves.
+        if not grantable(address):
+            return None
+        return Revoke(0, address=address, sessions=sessions)
+    try:
+        return Revoke(0, user=check_user(target), sessions=sessions)
+    except TextFormError:
+        return None
+
+
 def ask(run_dir: str, request: str) -> dict[str, Any]:
     """Ask the running daemon; wait for its answer.
 
@@ -51,7 +98,12 @@ def ask(run_dir: str, request: str) -> dict[str, Any]:
             raise NotRunningError(str(error)) from error
     if not data:
         raise NotRunningError("no answer")
-    answer: dict[str, Any] = json.loads(data)
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise NoAnswerError("the answer makes no sense") from error
+    if type(answer) is not dict:
+        raise NoAnswerError("the answer makes no sense")
     return answer
 
 
@@ -80,7 +132,7 @@ class ControlServer:
         self._listening.listen(CONTROL_CONNECTIONS)
         poll.register(self._listening, select.POLLIN)
 
-    def requests(self, fd: int) -> Iterator[tuple[str, Callable[[Any], None]]]:
+    def requests(self, fd: int) -> Iterator[tuple[str, Reply]]:
         """Yield requests that came on descriptor `fd`, each with how to answer it."""
         if fd == self._listening.fileno():
             self._accept()
@@ -125,7 +177,8 @@ class ControlServer:
             return
         data = json.dumps(answer).encode()
         if len(data) > CONTROL_MESSAGE_BYTES:
-            data = json.dumps({"errors": ["too many errors: see the log"]}).encode()
+            too_much = {"error": "too many errors", "hint": "see the log"}
+            data = json.dumps({"errors": [too_much]}).encode()
         with contextlib.suppress(OSError):
             client.send(data)
         self._drop(fd)

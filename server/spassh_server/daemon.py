@@ -14,6 +14,7 @@ import stat
 import subprocess  # noqa: TID251 - starts the granter, the one program of our own
 import sys
 import time
+from collections.abc import Sequence
 
 from spassh.protocol.errors import TextFormError
 from spassh.protocol.keys import SECRET, decode_key
@@ -21,17 +22,22 @@ from spassh.protocol.opening import ServerKeys
 
 from . import control, events
 from .accounts import Account, find_account
-from .capture import Capture
+from .capture import Capture, open_captures
+from .capture_file import CaptureFile
 from .clock import now_ms
 from .config import Config
 from .files import read_private
 from .listener import Listener
 from .privsep import sandbox
-from .store import MAX_BYTES, ReplayStore, boot_id
+from .store import FILES, MAX_BYTES, ReplayStore, boot_id
 from .systemd import Notifier
 from .toml import ConfigError
 
 _BOOT = os.path.join(os.path.dirname(os.path.abspath(sandbox.__file__)), "boot.py")
+
+# Root without CAP_DAC_OVERRIDE may not read what is the listener's alone, but it may
+# say where it is.
+_PLACE = getattr(os, "O_PATH", os.O_RDONLY)
 
 _GRANTER_EXIT_SECONDS = 10
 _LOCK_SECONDS = 3
@@ -46,8 +52,12 @@ class DaemonError(Exception):
         self.hint = hint
 
 
-def run(config: Config) -> None:
+def run(config: Config, pcap: str = "") -> None:
     """Run the daemon until it is told to stop.
+
+    Args:
+        config: what spasshd.toml says.
+        pcap: a file to take packets from instead of the network, or empty.
 
     Raises:
         ConfigError, CaptureError, DaemonError, SandboxError: it cannot go on.
@@ -55,20 +65,25 @@ def run(config: Config) -> None:
     """
     if os.geteuid() != 0:
         raise DaemonError("spasshd run needs root", "it gives root up when it is ready")
+    events.open_log(config.log)
     # A reload that comes too early is none: all is read at the start anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Who started us may have ignored it, and then the granter's end would not be told.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     account = find_account(config)
     lock = _take_lock(config)
     state = _open_state_directory(config.state_dir, account)
+    mark = _open_mark(config)
     granter, sock = _start_granter(config, lock)
     try:
         keys = load_server_keys(config)
-        captures = [Capture(name, config.knock_port) for name in config.interfaces]
+        captures = _open_captures(config, pcap)
         poll = select.poll()
         server = control.ControlServer(config.run_dir, poll)
         notifier = Notifier()
         sandbox.become(account.uid, account.gid, file_bytes=_file_bytes())
-        store = ReplayStore(state, now_ms(), boot_id())
+        state = _enter(state)
+        store = ReplayStore(state, now_ms(), boot_id(), mark)
         for problem in filter(None, (store.lost, store.problem)):
             events.error(problem, "packets made before this start are not accepted")
         Listener(
@@ -85,7 +100,27 @@ def run(config: Config) -> None:
         sock.close()
         _reap(granter)
         os.close(state)
+        os.close(mark)
         os.close(lock)
+
+
+def _open_mark(config: Config) -> int:
+    """Return the file in run_dir that says whether the replay store has a gap.
+
+    It is another disk than that of the store, as a rule: none at all.
+    """
+    path = os.path.join(config.run_dir, "replay-gap")
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise DaemonError(f"{path}: {error.strerror}") from error
+
+
+def _open_captures(config: Config, pcap: str) -> Sequence[Capture | CaptureFile]:
+    if pcap:
+        return [CaptureFile(pcap, config.knock_port)]
+    return open_captures(config.interfaces, config.knock_port)
 
 
 def _file_bytes() -> int:
@@ -151,18 +186,49 @@ def is_alive(config: Config, seconds: float = 0) -> bool:
 
 
 def _open_state_directory(path: str, account: Account) -> int:
-    """Make state_dir and give it to the listener's user; return it open.
+    """Make state_dir and give it to the listener's user; return where it is.
 
     The listener owns it, so root follows no link there and does nothing inside.
     """
+    flags = _PLACE | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         os.makedirs(path, mode=0o755, exist_ok=True)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        os.fchown(fd, account.uid, account.gid)
-        os.fchmod(fd, 0o700)
+        place = os.open(path, flags)
+        status = os.fstat(place)
+        mode = stat.S_IMODE(status.st_mode)
+        if (status.st_uid, status.st_gid, mode) != (*account, 0o700):
+            _give_state_directory(path, account)
     except OSError as error:
         raise DaemonError(f"{path}: {error.strerror}") from error
-    return fd
+    return place
+
+
+def _give_state_directory(path: str, account: Account) -> None:
+    """Make the directory `path` the listener's; it takes CAP_CHOWN."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        strange = sorted(set(os.listdir(fd)) - FILES)
+        if strange:
+            # A typing error such as "/etc" must not give that away.
+            raise DaemonError(
+                f"state_dir {path}: {strange[0]!a} in it is not ours",
+                "take a directory that holds nothing else",
+            )
+        os.fchmod(fd, 0o700)
+        os.fchown(fd, account.uid, account.gid)
+    finally:
+        os.close(fd)
+
+
+def _enter(place: int) -> int:
+    """Return state_dir open for reading, now that we are who may read it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        state = os.open(".", flags, dir_fd=place)
+    except OSError as error:
+        raise DaemonError(f"state_dir: {error.strerror}") from error
+    os.close(place)
+    return state
 
 
 def _start_granter(
@@ -178,7 +244,12 @@ def _start_granter(
             # The granter holds the lock as well: it is free when both are gone.
             pass_fds=[theirs.fileno(), lock],
             cwd="/",
-            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            env={
+                "LC_ALL": "C",
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                # Standard error is the same as ours, and so is where it leads.
+                "JOURNAL_STREAM": os.environ.get("JOURNAL_STREAM", ""),
+            },
         )
     return granter, ours
 

@@ -18,6 +18,10 @@ DLT_RAW: Final = (12, 14, 101, 228, 229)
 DLT_LOOP: Final = 108
 DLT_LINUX_SLL: Final = 113
 DLT_LINUX_SLL2: Final = 276
+LINK_TYPES: Final = frozenset(
+    {DLT_NULL, DLT_ETHERNET, *DLT_RAW, DLT_LOOP, DLT_LINUX_SLL, DLT_LINUX_SLL2}
+)
+"""Every link type that `parse` knows."""
 
 _IPV4 = 0x0800
 _IPV6 = 0x86DD
@@ -29,7 +33,8 @@ _IP4 = Struct("!BxHxxHxB2x4s")
 # IPv6: version and class, payload length, next header, source
 _IP6 = Struct("!BxxxHBx16s")
 _IP6_HEADER = 40
-_UDP = Struct("!2xHH2x")
+# source port, destination port, length
+_UDP = Struct("!HHH2x")
 _UDP_PROTOCOL = 17
 
 
@@ -38,6 +43,8 @@ class Datagram(NamedTuple):
 
     source: bytes
     """Source address of the IP header, 4 or 16 bytes. Anybody can forge it."""
+    source_port: int
+    """Source port of the UDP header. Just as easy to forge, and a NAT may change it."""
     payload: bytes
 
 
@@ -58,14 +65,14 @@ def parse(frame: bytes, link: int, port: int) -> Datagram:
         raise NotOurs("neither IPv4 nor IPv6")
     if end > len(frame) or end - start < _UDP.size:
         raise NotOurs("truncated frame")
-    destination_port, length = _UDP.unpack_from(frame, start)
+    source_port, destination_port, length = _UDP.unpack_from(frame, start)
     # An IPv4 or IPv6 packet may be longer than the UDP inside, which then has a tail
     # that no checksum covers; an honest sender makes none.
     if length != end - start:
         raise NotOurs("UDP length")
     if destination_port != port:
         raise NotOurs("another port")
-    return Datagram(source, frame[start + _UDP.size : end])
+    return Datagram(source, source_port, frame[start + _UDP.size : end])
 
 
 def _network_offset(frame: bytes, link: int) -> int:

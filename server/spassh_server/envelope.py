@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from spassh.protocol.errors import NotOurs
 from spassh.protocol.request import Request
 
-from .users import User
+from .users import User, UserKey
 
 
 class Opened(NamedTuple):
@@ -14,6 +14,8 @@ class Opened(NamedTuple):
 
     request: Request
     user: User
+    key: UserKey
+    """The one of the user's keys that it was made with."""
     identity: bytes
     """What was authenticated, hashed: the same for every spelling of a datagram."""
 

@@ -1,36 +1,158 @@
-"""What the daemon says: one line for each decision, on standard error.
+"""What the daemon says: one line for each decision, to the log that is open.
 
-The service manager puts the lines into the journal. Names are stable: `granted`,
-`refused`, `replayed`, ... followed by key=value pairs.
+Until `open_log`, and so in every verb but `run`, that is standard error. Names are
+stable: `granted`, `refused`, `replayed`, ... followed by key=value pairs.
 """
 
 import contextlib
+import os
 import select
+import stat
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from . import journal, syslog
+from .clock import now_ms
+from .localsocket import LocalSocket
+
+LOGS: Final = ("auto", "stderr", "journal", "syslog", "json")
+"""The kinds of logs. "auto" takes the first that whoever started us has prepared."""
+
+_INFO = 6
+_PRIORITIES: Final = {
+    "bug": 3,
+    "error": 3,
+    "failed": 3,
+    "clock": 4,
+    "replayed": 4,
+    "store": 4,
+    "suppressed": 4,
+    "warning": 4,
+    "refused": 5,
+    "stale": 5,
+}
+"""Of syslog(3), 3 error to 5 notice; every other event is for information."""
+
+_Log = Callable[[str, Mapping[str, object], list[str]], bool]
+"""Takes an event, its fields and what people read; returns False if it could not."""
 
 
 def say(event: str, **fields: object) -> None:
     """Write one line: the event's name and its fields."""
     words = [event] + [f"{key}={_quote(value)}" for key, value in fields.items()]
-    _write("spasshd: " + " ".join(words))
+    _write(event, fields, [" ".join(words)])
 
 
 def error(text: object, hint: str = "") -> None:
     """Write an error, and its remedy if there is one."""
-    _write(f"spasshd: error: {_printable(str(text))}")
+    fields, lines = {"text": str(text)}, [f"error: {printable(str(text))}"]
     if hint:
-        _write(f"spasshd: hint: {_printable(hint)}")
+        fields["hint"] = hint
+        lines.append(f"hint: {printable(hint)}")
+    _write("error", fields, lines)
 
 
-def _write(line: str) -> None:
+def open_log(kind: str) -> None:
+    """Write to a log of that kind, one of LOGS, from now on.
+
+    It is called once, by a program that still is what it was started as. All that the
+    log will need is opened and imported here.
+    """
+    global _log  # noqa: PLW0603 - a program has one log, as it has one standard error
+    if sys.stderr is None:
+        _keep_standard_descriptors()
+    if kind == "auto":
+        kind = _prepared()
+    if kind == "journal":
+        _log = _to_journal(LocalSocket(journal.SOCKET))
+    elif kind == "syslog":
+        _log = _to_syslog(LocalSocket(syslog.SOCKET))
+    elif kind == "json":
+        _log = _to_json()
+    else:
+        _log = _to_stderr
+
+
+def _keep_standard_descriptors() -> None:
+    """Have 0 to 2 open, so that no key file or socket is ever called standard error."""
+    fd = 0
+    while fd <= 2:
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
+
+
+def _prepared() -> str:
+    """Return which kind of log the program was started with."""
+    status = os.fstat(2)
+    # systemd.exec(5): the variable is inherited, so it may tell of another descriptor.
+    if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
+        return "journal"
+    nowhere = stat.S_ISCHR(status.st_mode) and os.path.samestat(
+        status, os.stat(os.devnull)
+    )
+    return "syslog" if nowhere and os.path.exists(syslog.SOCKET) else "stderr"
+
+
+def _to_journal(sock: LocalSocket) -> _Log:
+    def write(event: str, fields: Mapping[str, object], lines: list[str]) -> bool:
+        priority = _PRIORITIES.get(event, _INFO)
+        return sock.send(journal.entry(event, priority, "\n".join(lines), fields))
+
+    return write
+
+
+def _to_syslog(sock: LocalSocket) -> _Log:
+    pid = os.getpid()
+
+    def write(event: str, _: Mapping[str, object], lines: list[str]) -> bool:
+        priority = _PRIORITIES.get(event, _INFO)
+        when = time.localtime(now_ms() // 1000)
+        sent = [sock.send(syslog.line(priority, one, pid, when)) for one in lines]
+        return all(sent)
+
+    return write
+
+
+def _to_json() -> _Log:
+    from json import JSONEncoder  # the granter has no memory to give away
+
+    encode = JSONEncoder().encode
+
+    def write(event: str, fields: Mapping[str, object], _: list[str]) -> bool:
+        seconds, milliseconds = divmod(now_ms(), 1000)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        values = {key: _plain(value) for key, value in fields.items()}
+        head = {"time": f"{stamp}.{milliseconds:03}Z", "event": event}
+        _print([encode(head | values)])
+        return True
+
+    return write
+
+
+def _to_stderr(_event: str, _fields: Mapping[str, object], lines: list[str]) -> bool:
+    _print([f"spasshd: {line}" for line in lines])
+    return True
+
+
+_log: _Log = _to_stderr
+
+
+def _write(event: str, fields: Mapping[str, object], lines: list[str]) -> None:
+    if not _log(event, fields, lines):
+        _to_stderr(event, fields, lines)
+
+
+def _print(lines: list[str]) -> None:
     # A log that is full, gone or read by nobody is no reason to stop the guard.
     with contextlib.suppress(OSError):
-        if not _writable():
-            return
-        # One write, so that lines of the two programs never mix.
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        for line in lines:
+            if sys.stderr is None or not _writable():
+                return
+            # One write, so that lines of the two programs never mix.
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 def _writable() -> bool:
@@ -46,7 +168,7 @@ def _writable() -> bool:
 
 def _quote(value: object) -> str:
     # A backslash is doubled first: what follows adds backslashes that mean something.
-    text = _printable(str(value).replace("\\", "\\\\"))
+    text = printable(str(value).replace("\\", "\\\\"))
     return (
         text
         if text and not set(text) & set(' "=')
@@ -54,7 +176,14 @@ def _quote(value: object) -> str:
     )
 
 
-def _printable(text: str) -> str:
+def _plain(value: object) -> object:
+    """Return what JSON has a form for, and any other value as text that is Unicode."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+def printable(text: str) -> str:
     """Spell out what could move a terminal's cursor or begin a line of its own."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
@@ -76,6 +205,15 @@ class Limiter:
 
     def say(self, event: str, **fields: object) -> None:
         """Write a line unless there were too many in this second."""
+        if self._has_room():
+            say(event, **fields)
+
+    def error(self, text: object, hint: str = "") -> None:
+        """Write an error unless there were too many lines in this second."""
+        if self._has_room():
+            error(text, hint)
+
+    def _has_room(self) -> bool:
         second = int(self._monotonic())
         if second != self._second:
             self._second, self._lines = second, 0
@@ -84,6 +222,6 @@ class Limiter:
                 self.suppressed = 0
         if self._lines < self._most:
             self._lines += 1
-            say(event, **fields)
-        else:
-            self.suppressed += 1
+            return True
+        self.suppressed += 1
+        return False

@@ -6,6 +6,10 @@ import stat
 from .limits import MAX_FILE_BYTES
 from .toml import ConfigError
 
+# Whoever we are when this is imported. The listener becomes somebody else later on, and
+# must not begin to believe what that account has written.
+_OWNERS = frozenset({0, os.geteuid()})
+
 
 def read_private(path: str, *, secret: bool) -> str:
     """Read a small text file that only its owner can have written.
@@ -36,14 +40,14 @@ def read_open(fd: int, path: str, *, secret: bool) -> str:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(path, 0, "", "not a regular file", "replace it")
-    if status.st_uid not in {0, os.getuid()}:
+    if status.st_uid not in _OWNERS:
         raise ConfigError(
             path, 0, "", f"belongs to uid {status.st_uid}", f"chown root: {path}"
         )
-    if status.st_mode & (0o077 if secret else 0o022):
-        what = "readable or writable" if secret else "writable"
-        mode = "600" if secret else "644"
-        raise ConfigError(path, 0, "", f"{what} by others", f"chmod {mode} {path}")
+    if secret:
+        require_private(fd, path)
+    if status.st_mode & 0o022:
+        raise ConfigError(path, 0, "", "writable by others", f"chmod 644 {path}")
     data = os.read(fd, MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(
@@ -56,6 +60,18 @@ def read_open(fd: int, path: str, *, secret: bool) -> str:
         raise ConfigError(path, line, "", "not UTF-8", "save it as UTF-8") from error
 
 
+def require_private(fd: int, path: str) -> None:
+    """See that nobody but its owner can read or write the open file.
+
+    Raises:
+        ConfigError: others can.
+    """
+    if os.fstat(fd).st_mode & 0o077:
+        raise ConfigError(
+            path, 0, "", "readable or writable by others", f"chmod 600 {path}"
+        )
+
+
 def write_new(path: str, text: str) -> None:
     """Write a file of mode 0600 whole or not at all; it must not exist yet.
 
@@ -63,19 +79,43 @@ def write_new(path: str, text: str) -> None:
         FileExistsError: it exists.
         OSError: it cannot be written.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o600)
+    temporary = _write_temporary(path, text)
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(fd)
         # A link, unlike a rename, fails when the name is taken.
         os.link(temporary, path)
     finally:
         os.unlink(temporary)
     sync_directory(os.path.dirname(path) or ".")
+
+
+def replace(path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file whole or not at all, in the place of one that may exist.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = _write_temporary(path, text, mode)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    sync_directory(os.path.dirname(path) or ".")
+
+
+def _write_temporary(path: str, text: str, mode: int = 0o600) -> str:
+    temporary = f"{path}.{os.getpid()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, mode)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
 
 
 def sync_directory(path: str) -> None:

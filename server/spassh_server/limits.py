@@ -10,15 +10,26 @@ REQUEST_BURST: Final = 100
 REQUESTS_PER_SECOND: Final = 5
 """Requests that a user may make for long. With both, one user adds at most 700 to the
 replay memory within the two minutes that a packet's time may lie in: 1 % of it."""
-MAX_GRANTS_PER_USER: Final = 32
-"""Live grants of one user: a few devices, each with IPv4, IPv6 and several ports. It is
-3 % of the default of max_grants, so one user cannot use up what all share."""
+MAX_GRANTS_PER_USER: Final = 128
+"""Live grants of one user: each connection takes one if it is granted by its source
+port, so this is more than REQUEST_BURST. It is 3 % of the default of max_grants, so one
+user cannot use up what all share."""
 
 MAX_USER_FILES: Final = 16_384
 """Files in users_dir that the granter hands to the listener."""
 MAX_FILE_BYTES: Final = 65_536
 """Size of any file that an administrator writes for us."""
 MAX_KEYS_PER_USER: Final = 16
+MAX_USERS_IN_MAIN_FILE: Final = 256
+MAX_ALWAYS_ALLOW: Final = 64
+"""Networks that need no grant: some back ends have a rule for each of them and port."""
+MAX_FORWARDS: Final = 32
+MAX_COMMANDS: Final = 64
+MAX_PROGRAM_WORDS: Final = 64
+"""Words of a hook or of a command, the program among them."""
+
+ADDRESSES_PER_USER: Final = 64
+"""Addresses of a user that the granter keeps in mind, to end their connections."""
 
 FRAMES_PER_TURN: Final = 256
 """Frames read from one capture before the others, signals and answers get a turn."""
@@ -26,6 +37,8 @@ FRAMES_PER_TURN: Final = 256
 SNAPLEN: Final = 2048
 """Bytes of a frame that libpcap keeps: the largest datagram and every header before."""
 CAPTURE_BUFFER_BYTES: Final = 4 * 1024 * 1024
+MAX_PIPED_BYTES: Final = 64 * 1024 * 1024
+"""Size of a capture file that comes through a pipe, and is copied to be read."""
 
 GRANTED_LINES_PER_SECOND: Final = 20
 """Beyond these, lines about what was granted are counted instead of written."""
@@ -38,7 +51,7 @@ CONTROL_CONNECTIONS: Final = 16
 REPAIR_SECONDS: Final = 1
 """Shortest time between two looks at whether foreign chains still lead to ours."""
 
-MAX_OUTSTANDING_GRANTS: Final = 128
+MAX_OUTSTANDING_GRANTS: Final = 64
 """Grants on their way to the granter: fewer than fill the socket, so nobody blocks."""
 MAX_WAITING_GRANTS: Final = 4096
 """Grants that wait in the listener for their turn; more are dropped and counted."""

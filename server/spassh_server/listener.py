@@ -1,7 +1,8 @@
 """The listener's loop: everything the unprivileged half does once it is unprivileged.
 
 One poll(2) waits for frames, the granter's answers, signals and the administrator,
-with a timeout only while the replay store is not synced: idle means asleep.
+with a timeout only while the replay store is not synced, or where the service manager
+wants to be told that we are alive: idle means asleep.
 """
 
 import os
@@ -9,24 +10,22 @@ import select
 import signal
 import socket
 import time
-from collections import Counter, deque
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from spassh.protocol.errors import PacketError, Replayed
 from spassh.protocol.opening import ServerKeys
 
 from . import control, events
-from .addresses import text
+from .asking import Asking
 from .capture import Capture
+from .capture_file import CaptureFile
 from .clock import now_ms
 from .config import Config
 from .envelope import Envelope
+from .firewall import Width
+from .libpcap import CaptureError
 from .limits import (
-    GRANTED_LINES_PER_SECOND,
-    MAX_GRANTS_PER_USER,
-    MAX_OUTSTANDING_GRANTS,
-    MAX_WAITING_GRANTS,
-    OTHER_LINES_PER_SECOND,
     REQUEST_BURST,
     REQUESTS_PER_SECOND,
     SYNC_QUIET_MS,
@@ -34,14 +33,18 @@ from .limits import (
 )
 from .openers.native import NativeOpener
 from .pipeline import Rejected, World, consider
-from .policy import Approval, Refusal
+from .policy import Approval, Order, Refusal
 from .privsep import message
-from .privsep.message import Answer, GrantMessage
-from .quota import GrantQuota, RequestQuota
+from .privsep.message import Answer
+from .quota import RequestQuota
 from .reload import Reload
+from .report import Report
 from .store import ReplayStore
 from .systemd import Notifier
 from .users import Users
+
+_NO_WIDTHS: Final[frozenset[Width]] = frozenset()
+"""Until the granter has said what its packet filter can do, it can do nothing."""
 
 
 class GranterGoneError(Exception):
@@ -56,7 +59,7 @@ class Listener:
         *,
         config: Config,
         keys: ServerKeys,
-        captures: list[Capture],
+        captures: Sequence[Capture | CaptureFile],
         store: ReplayStore,
         granter: socket.socket,
         server: control.ControlServer,
@@ -76,26 +79,25 @@ class Listener:
             Envelope([self._opener]),
             store,
             RequestQuota(REQUEST_BURST, REQUESTS_PER_SECOND),
+            _NO_WIDTHS,
         )
-        self._live = GrantQuota(MAX_GRANTS_PER_USER)
-        self._grants_log = events.Limiter(time.monotonic, GRANTED_LINES_PER_SECOND)
-        self._limiter = events.Limiter(time.monotonic, OTHER_LINES_PER_SECOND)
-        self._counters: Counter[str] = Counter()
-        self._number = 0
-        self._outstanding: dict[int, Approval] = {}
-        self._waiting: deque[Approval] = deque()
+        self._report = Report()
+        self._asking = Asking(self._send, self._report)
         self._reload = Reload(config)
         self._synced = 0.0
         self._store_problem = store.problem
         self._ready = False
         self._stopping = False
+        self._pinged = 0.0
+        self._damage: CaptureError | None = None
 
     def serve(self) -> None:
-        """Work until SIGTERM, SIGINT or the stop verb.
+        """Work until SIGTERM, SIGINT or the stop verb, or until the files are read.
 
         Raises:
             GranterGoneError: the granter left.
-            CaptureError: an interface went away.
+            CaptureError: an interface went away, where that cannot be waited out, or a
+                file of packets is damaged; all before that was judged.
         """
         wake, wake_end = socket.socketpair()
         wake_end.setblocking(False)
@@ -104,13 +106,14 @@ class Listener:
             signal.signal(number, lambda *_: None)
         # A file that reaches RLIMIT_FSIZE is an error of write(2), not the end of us.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        for fd in (wake.fileno(), self._granter.fileno(), *self._captures):
+        for fd in (wake.fileno(), self._granter.fileno()):
             self._poll.register(fd, select.POLLIN)
+        self._pinged = time.monotonic()
         with wake, wake_end:
             # Until it hears this, the granter does not touch the firewall.
             self._send(self._reload.begin())
             while not self._stopping:
-                ready = self._poll.poll(SYNC_QUIET_MS if self._store.unsynced else None)
+                ready = self._poll.poll(self._until_next())
                 for fd, _ in ready:
                     if fd in self._captures:
                         self._read_frames(self._captures[fd])
@@ -123,30 +126,54 @@ class Listener:
                 self._sync(quiet=not ready)
                 self._say_store_problem()
                 self._say_set_back()
+                self._ping()
+                self._end_with_files()
             self._store.sync()
         self._notifier.send("STOPPING=1")
         events.say("stopped")
+        if self._damage is not None:
+            raise self._damage
+
+    def _until_next(self) -> int | None:
+        """Return the milliseconds after which to go on even if nothing happens."""
+        waits = []
+        if self._store.unsynced:
+            waits.append(SYNC_QUIET_MS)
+        if self._notifier.watchdog_seconds is not None:
+            left = self._pinged + self._notifier.watchdog_seconds - time.monotonic()
+            waits.append(max(0, int(left * 1000)) + 1)
+        return min(waits, default=None)
 
     # Frames
 
-    def _read_frames(self, capture: Capture) -> None:
-        for frame in capture.frames():
-            self._counters["frames"] += 1
-            try:
-                decision = consider(frame, capture.link, now_ms(), self._world)
-            except PacketError as error:
-                self._counters[error.outcome] += 1
-            except Exception as error:  # noqa: BLE001 - a bug must not end the guard
-                self._counters["bug"] += 1
-                self._limiter.say("bug", error=type(error).__name__, text=error)
-            else:
-                self._act(decision)
+    def _read_frames(self, capture: Capture | CaptureFile) -> None:
+        try:
+            for frame in capture.frames():
+                self._report.count("frames")
+                self._judge(frame, capture.link)
+        except CaptureError as error:
+            if not isinstance(capture, CaptureFile):
+                raise
+            # What came before the damage was good, and its answers are still due.
+            self._damage = error
 
-    def _act(self, decision: Approval | Refusal | Rejected) -> None:
+    def _judge(self, frame: bytes, link: int) -> None:
+        try:
+            decision = consider(frame, link, now_ms(), self._world)
+        except PacketError as error:
+            self._report.count(error.outcome)
+        except Exception as error:  # noqa: BLE001 - a bug must not end the guard
+            self._report.bug(error)
+        else:
+            self._act(decision)
+
+    def _act(self, decision: Approval | Order | Refusal | Rejected) -> None:
         if isinstance(decision, Approval):
-            self._approve(decision)
+            self._asking.approve(decision)
+        elif isinstance(decision, Order):
+            self._asking.order(decision)
         elif isinstance(decision, Refusal):
-            self._count_and_say(
+            self._report.denied(
                 "refused", decision.user, decision.address, decision.reason
             )
         else:
@@ -157,15 +184,20 @@ class Listener:
         # The network makes duplicates, and `any` sees a packet once for each device it
         # passes: the same datagram from the same address is no attack.
         if isinstance(error, Replayed) and error.same_source:
-            self._counters["duplicate"] += 1
+            self._report.count("duplicate")
             return
-        self._count_and_say(error.outcome, decision.user, decision.source, str(error))
+        self._report.denied(error.outcome, decision.user, decision.source, str(error))
 
-    def _count_and_say(
-        self, event: str, user: str, address: bytes, reason: str
-    ) -> None:
-        self._counters[event] += 1
-        self._limiter.say(event, user=user, address=text(address), reason=reason)
+    def _end_with_files(self) -> None:
+        """Stop when there is nothing more to read, and every grant has its answer."""
+        for fd, capture in list(self._captures.items()):
+            if isinstance(capture, CaptureFile) and capture.ended:
+                self._poll.unregister(fd)
+                del self._captures[fd]
+        if not self._captures and self._asking.idle:
+            self._stopping = True
+
+    # The replay store
 
     def _sync(self, *, quiet: bool) -> None:
         """Have the store synced when nobody waits, and after a while in any case.
@@ -193,26 +225,6 @@ class Listener:
 
     # The granter
 
-    def _approve(self, approval: Approval) -> None:
-        """Queue a grant. What waits is bounded, so a busy firewall never stops us."""
-        if len(self._waiting) >= MAX_WAITING_GRANTS:
-            self._counters["busy"] += 1
-            return
-        user, grant, seconds = approval
-        if not self._live.allow(user, grant, seconds, time.monotonic()):
-            self._count_and_say("refused", user, grant.address, "too many live grants")
-            return
-        self._waiting.append(approval)
-        self._send_waiting()
-
-    def _send_waiting(self) -> None:
-        while self._waiting and len(self._outstanding) < MAX_OUTSTANDING_GRANTS:
-            approval = self._waiting.popleft()
-            self._number = (self._number + 1) & 0xFFFFFFFF
-            self._outstanding[self._number] = approval
-            wanted = GrantMessage(self._number, approval.grant, approval.seconds)
-            self._send(message.encode_grant(wanted))
-
     def _send(self, data: bytes) -> None:
         try:
             self._granter.send(data)
@@ -234,36 +246,28 @@ class Listener:
 
     def _handle_answer(self, answer: Answer, fds: list[int]) -> None:
         if answer.kind == message.READY:
-            return  # The user files follow: the daemon is ready when it has them.
-        if answer.kind == message.USER_FILE:
+            # The user files follow: the daemon is ready when it has them.
+            self._world = self._world._replace(widths=answer.widths)
+        elif answer.kind in {message.USER_FILE, message.MAIN_FILE}:
             self._reload.add(answer, fds)
         elif answer.kind == message.USERS_END:
             self._end_reload(answer)
+        elif answer.kind == message.PONG:
+            self._notifier.send("WATCHDOG=1")
         else:
-            self._say_granted(answer)
-            self._send_waiting()
+            self._asking.answered(answer)
 
-    def _say_granted(self, answer: Answer) -> None:
-        approval = self._outstanding.pop(answer.number, None)
-        if approval is None:
-            return
-        user, grant = approval.user, approval.grant
-        if answer.kind == message.GRANTED:
-            self._counters["granted"] += 1
-            # It lives from now on, however long it has waited.
-            self._live.extend(user, grant, approval.seconds, time.monotonic())
-            self._grants_log.say(
-                "granted",
-                user=user,
-                address=text(grant.address),
-                port=grant.port,
-                seconds=approval.seconds,
-            )
-        elif answer.kind == message.REFUSED:
-            reason = f"{grant.port} is over the granter's limits"
-            self._count_and_say("refused", user, grant.address, reason)
-        else:
-            self._count_and_say("failed", user, grant.address, "the firewall refused")
+    def _ping(self) -> None:
+        """Ask the granter for a sign of life, in time for the watchdog.
+
+        That hears from us when the granter has answered: one that hangs is as bad as a
+        listener that does.
+        """
+        every = self._notifier.watchdog_seconds
+        now = time.monotonic()
+        if every is not None and now - self._pinged >= every:
+            self._pinged = now
+            self._send(message.encode_ping(0))
 
     # Users
 
@@ -276,6 +280,10 @@ class Listener:
             events.say("reloaded", users=len(users))
             return
         self._ready = True
+        # Not before there are users: their packets would be refused for nothing, and
+        # those of a file are there once.
+        for fd in self._captures:
+            self._poll.register(fd, select.POLLIN)
         self._notifier.send("READY=1")
         events.say(
             "ready",
@@ -303,14 +311,22 @@ class Listener:
                 self._stopping = True
                 answer({})
             else:
-                answer({"errors": ["unknown request"]})
+                self._revoke(request, answer)
+
+    def _revoke(self, request: str, answer: control.Reply) -> None:
+        wanted = control.parse_revoke(request)
+        if wanted is None:
+            answer({"error": "unknown request"})
+        else:
+            self._asking.revoke(wanted, answer)
 
     def _status(self) -> dict[str, Any]:
         return {
             "ready": self._ready,
             "pid": os.getpid(),
             "users": len(self._opener.users),
-            "counters": dict(self._counters),
+            "widths": [width.label for width in sorted(self._world.widths)],
+            "counters": dict(self._report.counters),
             "remembered": len(self._store),
             "store_problem": self._store.problem,
             "capture_drops": sum(one.dropped() for one in self._captures.values()),

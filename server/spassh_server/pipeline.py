@@ -12,7 +12,8 @@ from spassh.protocol.errors import PacketError
 
 from .datagram import parse
 from .envelope import Envelope, Opened
-from .policy import Approval, Refusal, decide
+from .firewall import Width
+from .policy import Approval, Order, Refusal, decide
 from .quota import RequestQuota
 from .replay import IDENTITY_SIZE, Entry
 
@@ -34,6 +35,8 @@ class World(NamedTuple):
     envelope: Envelope
     replay: Admission
     quota: RequestQuota
+    widths: frozenset[Width]
+    """What the packet filter of this host can enforce."""
 
 
 class Rejected(NamedTuple):
@@ -46,7 +49,7 @@ class Rejected(NamedTuple):
 
 def consider(
     frame: bytes, link: int, now: int, world: World
-) -> Approval | Refusal | Rejected:
+) -> Approval | Order | Refusal | Rejected:
     """Judge one frame of link type `link`, captured at `now` (milliseconds).
 
     Raises:
@@ -65,4 +68,4 @@ def consider(
     if not world.quota.take(user.name, now):
         return Refusal(user.name, request.address or source, "too many requests")
     world.replay.admit(entry, source, now)
-    return decide(request, source, user)
+    return decide(opened, datagram, now, world.widths)

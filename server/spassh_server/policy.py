@@ -1,12 +1,15 @@
 """What a user's authentic request is worth. Pure, and it never raises."""
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from spassh.protocol.request import Request
-
 from .addresses import grantable
-from .firewall import Grant
+from .commands import Command, match
+from .config_forwards import leads_nowhere
+from .datagram import Datagram
+from .envelope import Opened
+from .firewall import Grant, Width
 from .ports import Port
 from .users import User
 
@@ -19,6 +22,15 @@ class Approval(NamedTuple):
     seconds: int
 
 
+class Order(NamedTuple):
+    """Run `argv`, which `command` allows."""
+
+    user: str
+    address: bytes
+    command: Command
+    argv: tuple[str, ...]
+
+
 class Refusal(NamedTuple):
     """The request is authentic and still not granted; `reason` names the rule."""
 
@@ -27,41 +39,124 @@ class Refusal(NamedTuple):
     reason: str
 
 
-def decide(request: Request, source: bytes, user: User) -> Approval | Refusal:
-    """Judge the `request` of `user` that came from the address `source`.
+class Rule(NamedTuple):
+    """One rule that a request has to keep."""
+
+    kept: bool
+    broken: str
+    """What is wrong if it is not kept: the reason of a refusal."""
+
+
+def decide(
+    opened: Opened, datagram: Datagram, now: int, widths: frozenset[Width]
+) -> Approval | Order | Refusal:
+    """Judge what `opened` asks for at the time `now` (ms).
 
     Everything is refused that no rule allows. A lifetime over the user's cap is cut to
     the cap: less than was asked for can do no harm, and the client learns nothing new.
+
+    Args:
+        opened: the request, and whose it is.
+        datagram: what the request came in; its source is what it claims to be.
+        now: milliseconds since 1970-01-01 UTC.
+        widths: what the packet filter of this host can enforce.
     """
+    address = opened.request.address or datagram.source
+    for rule in rules(opened, datagram, now):
+        if not rule.kept:
+            return Refusal(opened.user.name, address, rule.broken)
+    if opened.request.command:
+        return _order(opened, address)
+    return _approval(opened, datagram, address, widths)
+
+
+def rules(opened: Opened, datagram: Datagram, now: int) -> Iterator[Rule]:
+    """Yield the rules for this request in their order. The first broken one decides.
+
+    What is asked for is judged in the end, by `choose_width` or by `commands.match`.
+    """
+    request, user = opened.request, opened.user
+    source = datagram.source
     address = request.address or source
-    broken = _broken_rule(request, source, address, user)
-    if broken:
-        return Refusal(user.name, address, broken)
-    seconds = min(request.lifetime or user.lifetime, user.max_lifetime)
-    grant = Grant(address, Port(request.protocol, request.port))
-    return Approval(user.name, grant, seconds)
-
-
-def _broken_rule(request: Request, source: bytes, address: bytes, user: User) -> str:
-    """Return the first rule that the request breaks, or nothing."""
-    rules = (
-        (not request.command, "commands are not allowed"),
-        (not request.source_port, "this server grants addresses, not single flows"),
-        (
-            not user.sources or _inside(source, user),
-            "the packet's source is not in the user's sources",
-        ),
-        (
-            address == source or user.any_address,
-            "the address to allow is not the packet's source",
-        ),
-        (grantable(address), "not an address of one host"),
+    yield Rule(user.not_before <= now, "the user is not allowed in yet")
+    yield Rule(not user.expires or now < user.expires, "the user has expired")
+    key = opened.key
+    yield Rule(not key.expires or now < key.expires, "the user's key has expired")
+    yield Rule(
+        not user.sources or _inside(source, user),
+        "the packet's source is not in the user's sources",
     )
-    for kept, reason in rules:
-        if not kept:
-            return reason
+    # Of a command as well: the granter takes no message without such an address.
+    yield Rule(grantable(address), "not an address of one host")
+    if request.command:
+        yield Rule(bool(user.commands), "commands are not allowed")
+        return
+    yield Rule(
+        address == source or user.any_address,
+        "the address to allow is not the packet's source",
+    )
     port = Port(request.protocol, request.port)
-    return "" if port in user.ports else f"{port} is not in the user's ports"
+    yield Rule(port in user.ports, f"{port} is not in the user's ports")
+    yield Rule(
+        not leads_nowhere(user.forwards, port, address),
+        f"{port} leads to no host of the address's family",
+    )
+
+
+def _order(opened: Opened, address: bytes) -> Order | Refusal:
+    user, argv = opened.user, opened.request.command
+    command = match(user.commands, argv)
+    if command is None:
+        reason = "the command is none of the user's commands"
+        return Refusal(user.name, address, reason)
+    return Order(user.name, address, command, argv)
+
+
+def _approval(
+    opened: Opened, datagram: Datagram, address: bytes, widths: frozenset[Width]
+) -> Approval | Refusal:
+    request, user = opened.request, opened.user
+    width = choose_width(opened, datagram, widths)
+    if width is None:
+        return Refusal(user.name, address, _no_width(opened, datagram, widths))
+    seconds = min(request.lifetime or user.lifetime, user.max_lifetime)
+    port = Port(request.protocol, request.port)
+    source_port = request.source_port if width is Width.FLOW else 0
+    return Approval(user.name, Grant(address, port, width, source_port), seconds)
+
+
+def choose_width(
+    opened: Opened, datagram: Datagram, widths: frozenset[Width]
+) -> Width | None:
+    """Return the narrowest width that works for this request, or None."""
+    usable = opened.user.widths & widths
+    if Width.FLOW in usable and _names_its_port(opened, datagram):
+        return Width.FLOW
+    return min(usable - {Width.FLOW}, default=None)
+
+
+def _names_its_port(opened: Opened, datagram: Datagram) -> bool:
+    """Tell whether the client will connect from the source port that it names.
+
+    The datagram comes from the same number. A NAT that rewrites ports gives itself away
+    by that, unless the datagram comes from another host than the connection will.
+    """
+    named, address = opened.request.source_port, opened.request.address
+    elsewhere = address not in {b"", datagram.source}
+    return named != 0 and (elsewhere or named == datagram.source_port)
+
+
+def _no_width(opened: Opened, datagram: Datagram, widths: frozenset[Width]) -> str:
+    """Say why there is no width for this request."""
+    wanted = opened.user.widths
+    if not wanted & widths:
+        return "the packet filter has none of the user's widths"
+    if not opened.request.source_port:
+        return "the user's widths take a source port, and the request names none"
+    return (
+        f"a NAT rewrites ports: {opened.request.source_port} became"
+        f" {datagram.source_port}"
+    )
 
 
 def _inside(source: bytes, user: User) -> bool:

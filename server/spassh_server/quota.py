@@ -56,3 +56,13 @@ class GrantQuota:
         """Count `grant` for `seconds` from `now` on; never shorter than before."""
         ends = self._ends.setdefault(user, {})
         ends[grant] = max(now + seconds, ends.get(grant, 0.0))
+
+    def forget(self, user: str, address: bytes) -> None:
+        """Count no more what was taken back: of a user, of an address, or else all."""
+        for name, ends in self._ends.items():
+            if not user or name == user:
+                self._ends[name] = {
+                    grant: end
+                    for grant, end in ends.items()
+                    if address and grant.address != address
+                }

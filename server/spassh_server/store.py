@@ -26,6 +26,8 @@ from .replay import IDENTITY_SIZE, Entry, ReplayMemory
 _NAME = "replay"
 _TEMPORARY = "replay.tmp"
 _HIGHEST_NAME = "highest"
+FILES = frozenset({_NAME, _TEMPORARY, _HIGHEST_NAME})
+"""All that is ever in state_dir."""
 
 _MAGIC = b"spassh replay 3\n"
 _CHECK_SIZE = 8

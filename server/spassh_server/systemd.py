@@ -1,8 +1,8 @@
-"""Tell systemd that we are ready: sd_notify(3), the part that we need of it."""
+"""Tell systemd how we are: sd_notify(3), the part that we need of it."""
 
-import contextlib
 import os
-import socket
+
+from .localsocket import LocalSocket
 
 
 class Notifier:
@@ -12,28 +12,34 @@ class Notifier:
     """
 
     def __init__(self) -> None:
-        self._socket: socket.socket | None = None
         path = os.environ.get("NOTIFY_SOCKET", "")
-        if not path.startswith(("/", "@")):
-            return
-        address = "\0" + path[1:] if path[0] == "@" else path
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            sock.connect(address)
-        except OSError:
-            # A service manager that does not listen is no reason not to guard the port.
-            sock.close()
-        else:
-            self._socket = sock
+        self._socket = LocalSocket(path) if path.startswith(("/", "@")) else None
+        self.watchdog_seconds = _watchdog_seconds()
+        """How often to send "WATCHDOG=1", or None if nobody waits for it."""
 
     def send(self, state: str) -> None:
-        """Send `state`, such as "READY=1"."""
+        """Send `state`, such as "READY=1"; several assignments have a line each.
+
+        A service manager that does not listen is no reason not to guard the port.
+        """
         if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.send(state.encode())
+            self._socket.send(state.encode())
 
     def close(self) -> None:
         """Hang up."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _watchdog_seconds() -> float | None:
+    """Return half of the time after which systemd would end us: sd_watchdog_enabled(3).
+
+    Half, so that one delay does not end a program that works.
+    """
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    # The variables are inherited, so they may be meant for another program.
+    pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    if pid != str(os.getpid()) or not (usec.isascii() and usec.isdecimal()):
+        return None
+    return int(usec[:15]) / 2e6 or None

@@ -3,10 +3,14 @@
 import re
 import tomllib
 from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from .ports import Port, parse_port
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ConfigError(Exception):
@@ -22,6 +26,7 @@ class ConfigError(Exception):
 
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]*?)\s*\]")
+_PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([^.\s\"']+)")
 
 
 class Table:
@@ -109,6 +114,49 @@ class Table:
         except ValueError as error:
             raise self.error(key, str(error), f'write {key} = ["tcp/22"]') from error
 
+    def networks(self, key: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Read a list of networks such as ["192.0.2.0/24"]; without `key`, none."""
+        try:
+            return tuple(map(_parse_network, self.strings(key, ())))
+        except ValueError as error:
+            raise self.error(
+                key, str(error), 'write a network such as "192.0.2.0/24"'
+            ) from error
+
+    def moment(self, key: str) -> int:
+        """Read a time as milliseconds since 1970-01-01 UTC; without `key`, 0.
+
+        A date stands for its first moment in UTC. A time without an offset from UTC is
+        refused: two programs that read it would not have to agree.
+        """
+        value = self._values.get(key)
+        if value is None:
+            return 0
+        if type(value) is date:
+            value = datetime.combine(value, time(), UTC)
+        # The bounds are those of the packet's time, and then some.
+        if type(value) is not datetime or value.tzinfo is None or value.year < 2000:
+            raise self.error(
+                key,
+                "expected a date, or a time with its offset from UTC",
+                f"write {key} = 2030-01-31 or {key} = 2030-01-31T12:00:00Z",
+            )
+        return (value - _EPOCH) // timedelta(milliseconds=1)
+
+    def named_tables(self, key: str, most: int) -> dict[str, "Table"]:
+        """Read the tables [key.NAME], at most `most` of them, by their names."""
+        value = self._values.get(key, {})
+        if type(value) is not dict or not all(
+            type(one) is dict for one in value.values()
+        ):
+            raise self.error(key, "expected tables", f"begin each with [{key}.NAME]")
+        if len(value) > most:
+            raise self.error(key, f"more than {most}", "take some out")
+        return {
+            name: Table(one, self._text, self._path, (self._inner(f"{key}.{name}"), 0))
+            for name, one in value.items()
+        }
+
     def tables(self, key: str, most: int) -> list["Table"]:
         """Read an array of tables, at most `most` of them."""
         value = self._values.get(key, [])
@@ -117,9 +165,18 @@ class Table:
         if len(value) > most:
             raise self.error(key, f"more than {most}", "take some out")
         return [
-            Table(one, self._text, self._path, (key, at))
+            Table(one, self._text, self._path, (self._inner(key), at))
             for at, one in enumerate(value)
         ]
+
+    def keys(self) -> list[str]:
+        """Return the keys that the table has."""
+        return list(self._values)
+
+    def _inner(self, key: str) -> str:
+        """Return the name of the table `key` inside of this one."""
+        name = self._place[0]
+        return f"{name}.{key}" if name else key
 
     def _line(self, key: str) -> int:
         """Find the line of `key` in this table, else of the table, else 0."""
@@ -129,7 +186,9 @@ class Table:
         for number, line in enumerate(self._text.split("\n"), 1):
             header = _HEADER.match(line)
             if header:
-                current = header[1]
+                # A name with a dot in it has to be quoted, and any other may be.
+                parts = _PART.findall(header[1])
+                current = ".".join(map("".join, parts))
                 count += current == name
                 if current == name and count == wanted + 1 and not found:
                     found = number
@@ -170,3 +229,10 @@ def _remedy(reason: str) -> str:
     if reason.startswith(("Cannot overwrite a value", "Cannot declare")):
         return "what stands there is there twice: take one of them out"
     return "strings need quotes, lists brackets; see spasshd.toml(5)"
+
+
+def _parse_network(text: str) -> IPv4Network | IPv6Network:
+    # ip_network takes any text behind it for a zone, and no packet filter does.
+    if "%" in text:
+        raise ValueError(f"{text[:64]!r} has a zone")
+    return ip_network(text)

@@ -5,7 +5,7 @@ import os
 from .config import Config
 from .files import read_private
 from .toml import ConfigError
-from .users import User, Users, parse_user
+from .users import User, Users, parse_main_users, parse_user
 
 
 def user_path(config: Config, name: str) -> str:
@@ -15,27 +15,32 @@ def user_path(config: Config, name: str) -> str:
 
 def read_users(config: Config) -> tuple[Users, list[ConfigError]]:
     """Read every user's file; return the users and what is wrong with the others."""
-    users: list[User] = []
-    problems: list[ConfigError] = []
+    users: list[User]
+    text = read_private(config.path, secret=False)
+    users, problems, broken = parse_main_users(text, config)
+    # A table that is broken must not give way to a file of the same name.
+    taken = {*broken, *(user.name for user in users)}
     try:
         names = sorted(os.listdir(config.users_dir))
     except OSError as error:
         what = (error.strerror or "cannot be read").lower()
         hint = f"mkdir -m 700 {config.users_dir}"
-        return Users([]), [ConfigError(config.users_dir, 0, "", what, hint)]
+        problems.append(ConfigError(config.users_dir, 0, "", what, hint))
+        names = []
     for name in names:
         path = os.path.join(config.users_dir, name)
         if not name.endswith(".toml"):
             continue
+        user = name.removesuffix(".toml")
         try:
             text = read_private(path, secret=True)
-            users.append(parse_user(name.removesuffix(".toml"), text, path, config))
+            users.append(parse_user(user, text, path, config, taken))
         except ConfigError as error:
             problems.append(error)
     found = Users(users)
     for user, owner in found.duplicates:
         what = f"belongs to {owner} already"
-        path = user_path(config, user)
+        path = config.path if user in taken else user_path(config, user)
         problems.append(ConfigError(path, 0, "key", what, "each key has one user"))
     return found, problems
 

@@ -3,7 +3,7 @@
 Pure: text in, `User` out. Who reads the files, and as whom, is `config` and `privsep`.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Collection
 from typing import NamedTuple
 
 from spassh.protocol.crypto import PrivateKey
@@ -11,15 +11,30 @@ from spassh.protocol.errors import TextFormError, Unauthentic
 from spassh.protocol.keys import PSK, PUBLIC, decode_key
 from spassh.protocol.names import check_user
 
+from .commands import Command
 from .config import Config
-from .limits import MAX_KEYS_PER_USER
+from .firewall import Forward, Network, Width
+from .limits import MAX_KEYS_PER_USER, MAX_USERS_IN_MAIN_FILE
 from .ports import Port
 from .toml import ConfigError, Table, read_toml
 
-Network = IPv4Network | IPv6Network
+WIDTHS = {width.label: width for width in Width}
+_DEFAULT_WIDTHS = (Width.FLOW.label, Width.ADDRESS.label)
 
-_KEYS = {"ports", "lifetime", "max_lifetime", "sources", "any_address", "key"}
-_KEY_KEYS = {"public", "psk"}
+_KEYS = {
+    "ports",
+    "forwards",
+    "commands",
+    "widths",
+    "lifetime",
+    "max_lifetime",
+    "sources",
+    "any_address",
+    "not_before",
+    "expires",
+    "key",
+}
+_KEY_KEYS = {"public", "psk", "expires"}
 
 
 class UserKey(NamedTuple):
@@ -27,6 +42,8 @@ class UserKey(NamedTuple):
 
     public: bytes
     psk: bytes
+    expires: int = 0
+    """Milliseconds since 1970-01-01 UTC from which it opens nothing; 0 for never."""
 
 
 class User(NamedTuple):
@@ -35,6 +52,7 @@ class User(NamedTuple):
     name: str
     keys: tuple[UserKey, ...]
     ports: frozenset[Port]
+    """Ports of this host, and those that lead to others."""
     lifetime: int
     """Seconds, when the request leaves it to the server."""
     max_lifetime: int
@@ -43,6 +61,14 @@ class User(NamedTuple):
     """Where the user's datagrams may come from; empty means anywhere."""
     any_address: bool
     """May ask to let another address in than the datagram's source."""
+    widths: frozenset[Width] = frozenset({Width.FLOW, Width.ADDRESS})
+    not_before: int = 0
+    """Milliseconds since 1970-01-01 UTC; 0 for always."""
+    expires: int = 0
+    """The same; 0 for never."""
+    commands: tuple[Command, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    """Where those of `ports` lead that are no ports of this host."""
 
 
 class Users:
@@ -52,10 +78,10 @@ class Users:
         """Index `users`. A key's first owner keeps it; `duplicates` has the rest."""
         self.by_name = {user.name: user for user in users}
         self.duplicates: list[tuple[str, str]] = []
-        self._by_key: dict[bytes, tuple[bytes, User]] = {}
+        self._by_key: dict[bytes, tuple[UserKey, User]] = {}
         for user in users:
             for key in user.keys:
-                owner = self._by_key.setdefault(key.public, (key.psk, user))[1]
+                owner = self._by_key.setdefault(key.public, (key, user))[1]
                 if owner is not user:
                     self.duplicates.append((user.name, owner.name))
 
@@ -71,43 +97,123 @@ class Users:
         found = self._by_key.get(public)
         if found is None:
             raise Unauthentic("unknown client key")
-        return found[0]
+        return found[0].psk
 
-    def owner(self, public: bytes) -> User:
-        """Return the user whose key `psk` found."""
-        return self._by_key[public][1]
+    def owner(self, public: bytes) -> tuple[UserKey, User]:
+        """Return the key that `psk` found, and whose it is."""
+        return self._by_key[public]
 
 
-def parse_user(name: str, text: str, path: str, config: Config) -> User:
-    """Read one user's file.
+def parse_user(
+    name: str, text: str, path: str, config: Config, taken: Collection[str] = ()
+) -> User:
+    """Read one user's file. The names `taken` are in the configuration file already.
 
     Raises:
         ConfigError: it is broken; the error has file, line, key and remedy.
     """
-    table = read_toml(text, path)
     try:
         check_user(name)
     except TextFormError as error:
         raise ConfigError(path, 0, "", str(error), "rename the file") from error
+    if name in taken:
+        where = f"{name} is in {config.path} as well"
+        raise ConfigError(path, 0, "", where, "take one of them out")
+    return _user(name, read_toml(text, path), config)
+
+
+def parse_main_users(
+    text: str, config: Config
+) -> tuple[list[User], list[ConfigError], list[str]]:
+    """Read the tables [users.NAME] of the configuration file with this `text`.
+
+    Returns:
+        The users, what is wrong with the others, and the names of those.
+
+    Raises:
+        ConfigError: the file is broken as a whole.
+    """
+    table = read_toml(text, config.path)
+    users: list[User] = []
+    problems: list[ConfigError] = []
+    broken: list[str] = []
+    for name, entry in table.named_tables("users", MAX_USERS_IN_MAIN_FILE).items():
+        try:
+            users.append(_user(check_user(name), entry, config))
+        except TextFormError as error:
+            problems.append(table.error("users", str(error), "rename the table"))
+        except ConfigError as error:
+            problems.append(error)
+            broken.append(name)
+    return users, problems, broken
+
+
+def _user(name: str, table: Table, config: Config) -> User:
     table.only(_KEYS)
-    ports = table.ports("ports", config.grant_ports)
-    foreign = [str(port) for port in ports if port not in config.grant_ports]
-    if foreign:
-        raise table.error(
-            "ports",
-            f"{foreign[0]} is not in grant_ports of {config.path}",
-            f'add "{foreign[0]}" there and restart spasshd, or take it out here',
-        )
     lifetime = table.integer("lifetime", config.lifetime, 1, config.max_lifetime)
+    not_before, expires = table.moment("not_before"), table.moment("expires")
+    if not_before and expires and expires <= not_before:
+        raise table.error("expires", "is not after not_before", "write a later one")
     return User(
         name,
         _keys(table),
-        frozenset(ports),
+        _ports(table, config),
         lifetime,
         table.integer("max_lifetime", lifetime, lifetime, config.max_lifetime),
         _sources(table),
         table.boolean("any_address", default=False),
+        _widths(table),
+        not_before,
+        expires,
+        _commands(table, config),
+        _forwards(table, config),
     )
+
+
+def _ports(table: Table, config: Config) -> frozenset[Port]:
+    own = table.ports("ports", config.grant_ports)
+    led_on = table.ports("forwards", ())
+    for key, ports, allowed, where in (
+        ("ports", own, config.grant_ports, "grant_ports"),
+        ("forwards", led_on, config.forward_ports, "any [[forward]]"),
+    ):
+        foreign = [str(port) for port in ports if port not in allowed]
+        if foreign:
+            raise table.error(
+                key,
+                f"{foreign[0]} is not in {where} of {config.path}",
+                f'add "{foreign[0]}" there and restart spasshd, or take it out here',
+            )
+    return frozenset(own + led_on)
+
+
+def _forwards(table: Table, config: Config) -> tuple[Forward, ...]:
+    ports = table.ports("forwards", ())
+    return tuple(one for one in config.forward if one.port in ports)
+
+
+def _widths(table: Table) -> frozenset[Width]:
+    names = table.strings("widths", _DEFAULT_WIDTHS)
+    if not names or any(name not in WIDTHS for name in names):
+        raise table.error(
+            "widths",
+            f"expected a list of {', '.join(WIDTHS)}",
+            'write widths = ["flow", "address"]',
+        )
+    return frozenset(WIDTHS[name] for name in names)
+
+
+def _commands(table: Table, config: Config) -> tuple[Command, ...]:
+    known = {command.name: command for command in config.command}
+    names = table.strings("commands", ())
+    for name in names:
+        if name not in known:
+            raise table.error(
+                "commands",
+                f"no [[command]] of {config.path} is called {name[:64]!r}",
+                "add one there and restart spasshd, or take the name out here",
+            )
+    return tuple(known[name] for name in dict.fromkeys(names))
 
 
 def _keys(table: Table) -> tuple[UserKey, ...]:
@@ -129,7 +235,8 @@ def _keys(table: Table) -> tuple[UserKey, ...]:
             ) from error
         if any(key.public == public for key in keys):
             raise entry.error("public", "is listed twice", "take one of them out")
-        keys.append(UserKey(public, _decode(entry, "psk", PSK)))
+        expires = entry.moment("expires")
+        keys.append(UserKey(public, _decode(entry, "psk", PSK), expires))
     return tuple(keys)
 
 
@@ -141,17 +248,10 @@ def _decode(entry: Table, key: str, kind: str) -> bytes:
 
 
 def _sources(table: Table) -> tuple[Network, ...]:
-    networks = []
-    for text in table.strings("sources", ()):
-        try:
-            networks.append(ip_network(text))
-        except ValueError as error:
-            raise table.error(
-                "sources", str(error), 'write a network such as "192.0.2.0/24"'
-            ) from error
+    networks = table.networks("sources")
     if table.has("sources") and not networks:
         # Taking the last network out must not let the whole world in.
         raise table.error(
             "sources", "is an empty list", "take the line out to allow every source"
         )
-    return tuple(networks)
+    return networks

@@ -1,77 +1,126 @@
-"""Grants as elements of two sets of ipset, which forget them in time."""
+"""Grants as elements of sets of ipset, which forget them in time."""
 
-from ipaddress import ip_address
+from contextlib import suppress
 
-from ..ports import Port
-from . import ActiveGrant, FirewallError, Grant
-from .checks import check_seconds
+from . import ActiveGrant, FirewallError, Grant, Settings
+from .ipset_render import (
+    accepting,
+    flow_set,
+    has_flows,
+    is_set_name,
+    leading,
+    parse_save,
+    passing,
+    render_element,
+    render_forget,
+    render_options,
+    render_sets,
+    set_names,
+    widths_of,
+)
+from .iptables_hooks import Hook, forward_hook, input_hook, lead_hook
 from .run import ProgramError, find, run
-
-# ipset names them where it can, which needs /etc/protocols.
-_PROTOCOLS = {"tcp": 6, "udp": 17, "6": 6, "17": 17}
 
 
 class IpSets:
-    """The sets NAME-4 and NAME-6."""
+    """The sets whose names begin with that of the settings."""
 
     expires_by_itself = True
 
-    def __init__(self, name: str, versions: tuple[int, ...]) -> None:
-        self._name = name
+    def __init__(self, settings: Settings, versions: tuple[int, ...]) -> None:
+        self._settings = settings
         self._versions = versions
+        self.widths = widths_of(settings)
 
     def prepare(self) -> None:
         """Create the sets that are not there."""
-        text = render_sets(self._name, self._versions)
+        text = render_sets(self._settings, self._versions)
         run("ipset", "-exist", "restore", stdin=text.encode())
 
-    def accepting(self, version: int) -> list[str]:
-        """Return the rules that accept what the set for IP `version` holds."""
-        return [f"-m set --match-set {self._name}-{version} src,dst -j ACCEPT"]
+    def tidy(self) -> None:
+        """Destroy the sets that no rule of ours uses any more.
 
-    def kept(self, version: int) -> list[str]:  # noqa: ARG002 - see TimedRules
+        If a rule of somebody else does, they stay: that is no reason not to start.
+        """
+        wanted = self._wanted()
+        for name in self._present():
+            if name not in wanted:
+                with suppress(ProgramError):
+                    run("ipset", "destroy", name)
+
+    def fixed(self, version: int) -> dict[Hook, list[str]]:
+        """Return the rules that look into the sets, for each chain that has some."""
+        settings = self._settings
+        return {
+            input_hook(settings): accepting(settings, version),
+            forward_hook(settings): passing(settings, version),
+            lead_hook(settings): leading(settings, version),
+        }
+
+    def kept(self, version: int, hook: Hook) -> list[str]:  # noqa: ARG002 - see TimedRules
         """Return the rules that are grants: none, for elements of sets are."""
         return []
 
-    def grant(self, grant: Grant, seconds: int) -> None:
+    def grant(self, grant: Grant, seconds: int, user: str) -> None:
         """Let `grant` through for `seconds`, or longer if it already is."""
-        element = render_element(self._name, grant)
-        check_seconds(seconds)
+        element = render_element(self._settings.name, grant)
+        options = render_options(seconds, user)
         try:
-            run("ipset", "add", *element, "timeout", str(seconds))
+            run("ipset", "add", *element, *options)
         except ProgramError:
-            left = dict(self._read(element[0])).get(grant, 0)
+            left, by = 0, ""
+            for active in self._read(element[0]):
+                if active.grant == grant:
+                    _, left, by = active
             # The kernel rounds down what is left, but less than a second up to one.
-            if left > 1 and left >= seconds:
+            if left > 1 and left >= seconds and by == user:
                 return
-            longer = str(max(seconds, left + 1))
-            run("ipset", "-exist", "add", *element, "timeout", longer)
+            options = render_options(max(seconds, left + 1), user)
+            run("ipset", "-exist", "add", *element, *options)
 
     def revoke(self, grant: Grant) -> None:
         """Take a grant back."""
-        run("ipset", "-exist", "del", *render_element(self._name, grant))
+        name = self._settings.name
+        run("ipset", "-exist", "del", *render_element(name, grant))
+        # Its last packet may be repeated for a while, but not after this.
+        if has_flows(self._settings, grant):
+            flows = run("ipset", "save", flow_set(name, grant)).decode()
+            text = render_forget(flows, grant.address)
+            if text:
+                run("ipset", "-exist", "restore", stdin=text.encode())
 
     def grants(self) -> list[ActiveGrant]:
         """List the live grants."""
-        return [grant for one in self._present() for grant in self._read(one)]
+        wanted = self._wanted()
+        return [
+            active
+            for name in self._present()
+            if name in wanted
+            for active in self._read(name)
+        ]
 
     def sweep(self) -> float | None:
         """Do nothing: the kernel deletes what has expired."""
 
     def remove(self) -> None:
         """Destroy the sets. No rule may use them any more."""
-        for one in self._present():
-            run("ipset", "destroy", one)
+        for name in self._present():
+            run("ipset", "destroy", name)
+
+    def _wanted(self) -> set[str]:
+        return {
+            name
+            for version in self._versions
+            for name in set_names(self._settings, version)
+        }
 
     def _present(self) -> list[str]:
         """Return which of our sets exist."""
-        present = run("ipset", "list", "-name").decode().split()
-        return [
-            name for v in self._versions if (name := f"{self._name}-{v}") in present
-        ]
+        names = run("ipset", "list", "-name").decode().split()
+        return [name for name in names if is_set_name(self._settings.name, name)]
 
-    def _read(self, one: str) -> list[ActiveGrant]:
-        return parse_save(run("ipset", "save", one).decode())
+    def _read(self, name: str) -> list[ActiveGrant]:
+        return parse_save(run("ipset", "save", name).decode())
 
 
 def is_usable() -> bool:
@@ -83,35 +132,3 @@ def is_usable() -> bool:
     except FirewallError:
         return False
     return True
-
-
-def render_sets(name: str, versions: tuple[int, ...]) -> str:
-    """Create our sets. An element that is added without a timeout gets one second."""
-    families = {4: "inet", 6: "inet6"}
-    return "".join(
-        f"create {name}-{version} hash:ip,port family {families[version]} timeout 1\n"
-        for version in versions
-    )
-
-
-def render_element(name: str, grant: Grant) -> tuple[str, str]:
-    """Return the set that `grant` belongs to, and the element that it is."""
-    address = ip_address(grant.address)
-    element = f"{address},{grant.port.protocol}:{grant.port.number}"
-    return f"{name}-{address.version}", element
-
-
-def parse_save(text: str) -> list[ActiveGrant]:
-    """Return the grants in what `ipset save` wrote."""
-    found = []
-    for line in text.splitlines():
-        match line.split():
-            case ["add", _, element, "timeout", seconds]:
-                address, _, port = element.rpartition(",")
-                protocol, _, number = port.partition(":")
-                grant = Grant(
-                    ip_address(address).packed,
-                    Port(_PROTOCOLS[protocol], int(number)),
-                )
-                found.append(ActiveGrant(grant, int(seconds)))
-    return found

@@ -1,8 +1,9 @@
-"""The iptables back end: a chain of our own in `filter`, at the top of INPUT.
+"""The iptables back end: chains of our own, each at the top of one that others have.
 
 An accept there is final among iptables of the same variant. It is not for base chains
 of nftables and for the other variant of iptables, which may still drop the packet: on a
-host that has both kinds of firewall, the nftables back end is the one to use.
+host that has both kinds of firewall, the nftables back end is the one to use, and
+`warnings` says so.
 """
 
 import os
@@ -10,18 +11,34 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from . import ActiveGrant, Clock, FirewallError, Grant, Settings
+from . import ActiveGrant, Clock, FirewallError, Grant, Settings, Width
 from .attempts import attempt_all
+from .checks import check_width
+from .forwarding import forwarding_warnings
+from .ipset_render import MAX_FLOW_PORTS
 from .ipsets import IpSets, is_usable
-from .iptables_render import (
-    chain_name,
-    is_jump_first,
-    is_whole,
-    render_chain,
+from .iptables_hooks import (
+    Hook,
+    all_hooks,
+    chains_before,
+    forward_hook,
+    input_hook,
+    is_of_ours,
     render_jump,
-    render_rules,
     render_unjump,
+    source_hook,
+    wanted_hooks,
 )
+from .iptables_others import other_firewalls
+from .iptables_render import (
+    forward_rules,
+    input_rules,
+    is_whole,
+    numbered,
+    render_chain,
+    source_rules,
+)
+from .kill import end_sessions
 from .sessions import keep_sessions
 from .timed_rules import TimedRules
 from .xtables import INPUT, Xtables
@@ -31,29 +48,30 @@ IPV6_MARKER: Final = "/proc/net/if_inet6"
 
 
 class Iptables:
-    """The chain, whose name is that of the settings in capitals, for both IP versions.
+    """Our chains, whose names begin with that of the settings, for both IP versions.
 
-    If the kernel can do IPv6, it is never left without the chain that IPv4 has: without
-    ip6tables, this back end does not work.
+    If the kernel can do IPv6, it is never left without the chains that IPv4 has:
+    without ip6tables, this back end does not work.
     """
 
     name = "iptables"
     expires_by_itself: bool
+    widths: frozenset[Width]
 
     def __init__(self, settings: Settings, clock: Clock, variant: str = "") -> None:
         """`variant` is that of `Xtables`."""
         self._settings = settings
-        self._chain = chain_name(settings)
         # IPv6 first: who lacks it often forgets it, and then nothing is done at all.
         versions = (6, 4) if os.path.exists(IPV6_MARKER) else (4,)
         self._tables = {version: Xtables(version, variant) for version in versions}
-        self._sets = IpSets(settings.name, versions) if is_usable() else None
+        self._sets = IpSets(settings, versions) if is_usable() else None
         self._grants: IpSets | TimedRules
         if self._sets is not None and settings.ipset:
             self._grants = self._sets
         else:
             self._grants = TimedRules(settings, self._tables, clock)
         self.expires_by_itself = self._grants.expires_by_itself
+        self.widths = self._grants.widths
 
     def unavailable(self) -> str | None:
         """Say why this back end cannot work here, or None if it can."""
@@ -68,21 +86,38 @@ class Iptables:
         return None
 
     def prepare(self) -> None:
-        """Create or refill our chain, in one transaction for each IP version."""
-        keep_sessions(self._settings.protect)
+        """Create or refill our chains, each in one step with what leads to it."""
+        keep_sessions(self._settings.dropped)
         self._grants.prepare()
         for version in self._tables:
             self._refill(version)
+        for version in self._tables:
+            self._remove_chains(version, wanted_hooks(self._settings, version))
+        self._grants.tidy()
 
-    def grant(self, grant: Grant, seconds: int) -> None:
+    def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
         self._check_version(grant)
-        self._grants.grant(grant, seconds)
+        check_width(grant, self.widths)
+        self._grants.grant(grant, seconds, user)
 
     def revoke(self, grant: Grant) -> None:
         """Take a grant back. Revoking what is gone is not an error."""
         self._check_version(grant)
-        self._grants.revoke(grant)
+        if grant.width in self.widths:
+            self._grants.revoke(grant)
+
+    def end_sessions(self, address: bytes) -> int:
+        """End the connections of `address` to `Settings.grant_ports`; count them."""
+        return end_sessions(address, self._settings.grant_ports)
+
+    def warnings(self) -> list[str]:
+        """Say what may keep granted packets out all the same. Changes nothing."""
+        return [
+            *other_firewalls(self._settings, self._tables[4]),
+            *forwarding_warnings(self._settings),
+            *self._missing_widths(),
+        ]
 
     def grants(self) -> list[ActiveGrant]:
         """List the live grants, read from the kernel. Empty if nothing was prepared."""
@@ -112,37 +147,82 @@ class Iptables:
         others use them without asking who made them.
         """
         steps: list[Callable[[], None]] = [
-            partial(self._remove_chain, xtables) for xtables in self._tables.values()
+            partial(self._remove_chains, version, []) for version in self._tables
         ]
         # Sets may be there even if the settings do not want them any more.
         if self._sets is not None:
             steps.append(self._sets.remove)
         attempt_all(steps)
 
-    def _remove_chain(self, xtables: Xtables) -> None:
-        lines = render_unjump(self._chain, xtables.rules(INPUT) or [])
-        if xtables.rules(self._chain) is not None:
-            lines += [f"-F {self._chain}", f"-X {self._chain}"]
-        if lines:
-            xtables.apply(lines)
+    def _remove_chains(self, version: int, wanted: list[Hook]) -> None:
+        """Remove all chains of ours but the `wanted`."""
+        for hook in all_hooks(self._settings):
+            if hook not in wanted:
+                _remove_chain(self._tables[version], hook)
 
     def _refill(self, version: int) -> None:
         xtables = self._tables[version]
-        rules = [*self._grants.kept(version), *self._wanted(version)]
-        lines = render_chain(self._chain, rules)
-        xtables.apply(lines + render_jump(self._chain, xtables.rules(INPUT) or []))
+        wanted = self._wanted(version)
+        kept = {hook: self._grants.kept(version, hook) for hook in wanted}
+        for hook, rules in wanted.items():
+            lines = render_chain(hook, [*kept[hook], *rules])
+            present = xtables.rules(hook.base, hook.table) or []
+            if not self._is_reached(xtables, hook, present):
+                lines += render_jump(hook, present)
+            xtables.apply(lines, hook.table)
 
     def _stands(self, version: int) -> bool:
-        """Tell whether INPUT leads to our chain, and the chain is whole."""
+        """Tell whether packets are led to our chains, and these are whole."""
         xtables = self._tables[version]
-        present = xtables.rules(self._chain) or []
-        return is_jump_first(self._chain, xtables.rules(INPUT) or []) and is_whole(
-            self._settings.name, present, self._wanted(version)
+        for hook, wanted in self._wanted(version).items():
+            rules = xtables.rules(hook.chain, hook.table) or []
+            if not is_whole(self._settings.name, rules, wanted):
+                return False
+            present = xtables.rules(hook.base, hook.table) or []
+            if not self._is_reached(xtables, hook, present):
+                return False
+        return True
+
+    def _is_reached(self, xtables: Xtables, hook: Hook, present: list[str]) -> bool:
+        """Tell whether nobody judges packets before us, but other instances of us."""
+        before = chains_before(hook, present)
+        return before is not None and all(
+            is_of_ours(hook, chain, xtables.rules(chain, hook.table) or [])
+            for chain in before
         )
 
-    def _wanted(self, version: int) -> list[str]:
-        return render_rules(self._settings, self._grants.accepting(version))
+    def _wanted(self, version: int) -> dict[Hook, list[str]]:
+        """Return the rules of each of our chains, but for those that are grants."""
+        settings = self._settings
+        granted = self._grants.fixed(version)
+        source, forward = source_hook(settings), forward_hook(settings)
+        here = input_hook(settings)
+        rules = {
+            **granted,
+            here: input_rules(settings, granted[here]),
+            forward: forward_rules(settings, version, granted[forward]),
+            source: source_rules(settings, version),
+        }
+        return {
+            hook: numbered(settings.name, rules[hook])
+            for hook in wanted_hooks(settings, version)
+        }
+
+    def _missing_widths(self) -> list[str]:
+        """Say why a width is missing."""
+        if self.widths == frozenset(Width) or not self._settings.ipset:
+            return []
+        if self._grants is self._sets:
+            return [f"more than {MAX_FLOW_PORTS} grant_ports: only whole addresses"]
+        return ["grants for one connection take ipset: apt install ipset"]
 
     def _check_version(self, grant: Grant) -> None:
         if len(grant.address) == 16 and 6 not in self._tables:
             raise FirewallError("this kernel cannot do IPv6")
+
+
+def _remove_chain(xtables: Xtables, hook: Hook) -> None:
+    # To ask for a table that is not there may be to make it.
+    if xtables.has(hook.table) and xtables.rules(hook.chain, hook.table) is not None:
+        unjump = render_unjump(hook, xtables.rules(hook.base, hook.table) or [])
+        xtables.apply([*unjump, f"-F {hook.chain}", f"-X {hook.chain}"], hook.table)

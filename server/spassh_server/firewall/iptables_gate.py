@@ -1,29 +1,40 @@
-"""Our rule at the top of INPUT in an iptables that belongs to others."""
+"""Our rule at the top of INPUT or FORWARD in an iptables that belongs to others."""
+
+from typing import Final
 
 from . import Settings
 from .gate_tag import parse_tag, render_tag
-from .xtables import INPUT, Xtables, comment_of, same_rule
+from .xtables import Xtables, comment_of, same_rule
+
+CHAINS: Final = {"input": "INPUT", "forward": "FORWARD"}
+"""The chain of each hook that may have our rule."""
 
 
 class IptablesGate:
-    """The rule in INPUT of one iptables or ip6tables."""
+    """The rule in one chain of one iptables or ip6tables."""
 
-    def __init__(self, xtables: Xtables, rules: list[str], settings: Settings) -> None:
-        """`rules` are those that `xtables` has in INPUT."""
+    def __init__(
+        self, xtables: Xtables, chain: str, rules: list[str], settings: Settings
+    ) -> None:
+        """`rules` are those that `xtables` has in `chain`."""
         self._xtables = xtables
+        self._chain = chain
         self._rules = rules
         self._settings = settings
 
     def ensure(self) -> bool:
-        """See that INPUT begins with our rule; return whether it did not."""
-        lines = render_repair(self._rules, self._settings)
+        """See that the chain begins with our rule; return whether it did not."""
+        lines = render_repair(self._chain, self._rules, self._settings)
         if lines:
             self._xtables.apply(lines)
         return bool(lines)
 
+    def check(self) -> None:
+        """Do nothing: whoever can read these rules can write them."""
+
     def remove(self) -> None:
         """Take our rule away."""
-        lines = render_removal(self._rules, self._settings.name)
+        lines = render_removal(self._chain, self._rules, self._settings.name)
         if lines:
             self._xtables.apply(lines)
 
@@ -36,20 +47,22 @@ def render_gate(name: str, mark: int) -> str:
     )
 
 
-def render_repair(rules: list[str], settings: Settings) -> list[str]:
-    """Return what makes INPUT with these `rules` begin with our one rule."""
+def render_repair(chain: str, rules: list[str], settings: Settings) -> list[str]:
+    """Return what makes `chain` with these `rules` begin with our one rule."""
     name, mark = settings.name, settings.mark
-    if _find(rules, name) == [(0, mark)]:
+    if _find(chain, rules, name) == [(0, mark)]:
         return []
-    return [*render_removal(rules, name), f"-I {INPUT} 1 {render_gate(name, mark)}"]
+    removal = render_removal(chain, rules, name)
+    return [*removal, f"-I {chain} 1 {render_gate(name, mark)}"]
 
 
-def render_removal(rules: list[str], name: str) -> list[str]:
-    """Return what takes our rules out of INPUT with these `rules`."""
-    return [f"-D {INPUT} {render_gate(name, mark)}" for _, mark in _find(rules, name)]
+def render_removal(chain: str, rules: list[str], name: str) -> list[str]:
+    """Return what takes our rules out of `chain` with these `rules`."""
+    found = _find(chain, rules, name)
+    return [f"-D {chain} {render_gate(name, mark)}" for _, mark in found]
 
 
-def _find(rules: list[str], name: str) -> list[tuple[int, int]]:
+def _find(chain: str, rules: list[str], name: str) -> list[tuple[int, int]]:
     """Return position and mark of each rule of ours.
 
     A rule that somebody made out of ours, with our comment still in it, is not ours any
@@ -59,5 +72,5 @@ def _find(rules: list[str], name: str) -> list[tuple[int, int]]:
         (position, mark)
         for position, rule in enumerate(rules)
         if (mark := parse_tag(comment_of(rule), name))
-        and same_rule(rule, f"-A {INPUT} {render_gate(name, mark)}")
+        and same_rule(rule, f"-A {chain} {render_gate(name, mark)}")
     ]

@@ -37,6 +37,16 @@ class LibNftables:
     def __del__(self) -> None:
         self.close()
 
+    def load(self) -> ctypes.CDLL:
+        """Return the library, which is loaded when it is first needed.
+
+        Raises:
+            FirewallError: it is not installed.
+        """
+        if self._library is None:
+            self._library = _load()
+        return self._library
+
     def run(self, script: str) -> None:
         """Apply `script` as one transaction.
 
@@ -77,11 +87,10 @@ class LibNftables:
         self._context = None
 
     def _open(self) -> tuple[ctypes.CDLL, int]:
-        if self._library is None:
-            self._library = _load()
+        library = self.load()
         if self._context is None:
-            self._context = _new_context(self._library)
-        return self._library, self._context
+            self._context = _new_context(library)
+        return library, self._context
 
     def _command(self, text: str, flags: int) -> bytes:
         done, output, errors = self._execute(text, flags)

@@ -30,12 +30,26 @@ class NativeGate:
         self._chain = chain
         self._settings = settings
 
+    @property
+    def place(self) -> str:
+        """The family, the table and the name of the chain."""
+        return " ".join(_place(self._chain).values())
+
+    def may_drop(self) -> bool:
+        """Tell whether a packet can meet its end in the chain, as it is now."""
+        return may_drop(self._chain, self._rules())
+
     def ensure(self) -> bool:
         """See that a chain that may drop begins with our rule; say if it did not."""
-        rules = self._rules()
-        if not may_drop(self._chain, rules):
-            return False
-        return self._apply(render_repair(self._chain, rules, self._settings))
+        return self._apply(self._wanted())
+
+    def check(self) -> None:
+        """Have the kernel judge what `ensure` would do, without doing it.
+
+        Raises:
+            FirewallError: it would be refused.
+        """
+        self._apply(self._wanted(), "-c")
 
     def remove(self) -> None:
         """Take our rule away."""
@@ -45,13 +59,19 @@ class NativeGate:
         chain = {key: self._chain[key] for key in ("family", "table", "name")}
         return parse_listing(_nft([{"list": {"chain": chain}}]), "rule")
 
-    def _apply(self, commands: list[Listed]) -> bool:
+    def _wanted(self) -> list[Listed]:
+        rules = self._rules()
+        if not may_drop(self._chain, rules):
+            return []
+        return render_repair(self._chain, rules, self._settings)
+
+    def _apply(self, commands: list[Listed], *options: str) -> bool:
         if commands:
             try:
-                _nft(commands)
+                _nft(commands, *options)
             except FirewallError as error:
-                chain = " ".join(_place(self._chain).values())
-                raise FirewallError(f"chain {chain}: {error}", _REFUSED_HINT) from error
+                complaint = f"chain {self.place}: {error}"
+                raise FirewallError(complaint, _REFUSED_HINT) from error
         return bool(commands)
 
 
@@ -108,6 +128,6 @@ def _place(chain: Listed) -> dict[str, str]:
     }
 
 
-def _nft(commands: list[Listed]) -> bytes:
+def _nft(commands: list[Listed], *options: str) -> bytes:
     text = json.dumps({"nftables": commands})
-    return run("nft", "-j", "-f", "-", stdin=text.encode())
+    return run("nft", *options, "-j", "-f", "-", stdin=text.encode())

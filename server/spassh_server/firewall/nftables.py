@@ -4,25 +4,40 @@
 filter chains, whose own drops `foreign` leads around.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Final
 
-from . import ActiveGrant, FirewallError, Grant, Settings
+from . import ActiveGrant, FirewallError, Grant, Settings, Width
 from .attempts import attempt_all
+from .checks import check_width
 from .foreign import Foreign
-from .libnftables import LibNftables
+from .forwarding import forwarding_warnings
+from .kill import end_sessions
+from .nft import Nft, best
+from .nftables_forward import forward_chains
 from .nftables_render import (
-    PRIORITY,
-    parse_set,
+    Chain,
+    input_chain,
     render_comments,
+    render_remove,
+    render_table,
+)
+from .nftables_sets import (
+    Set,
+    is_as_wanted,
+    parse_set,
     render_grant,
     render_query,
-    render_remove,
     render_revoke,
-    render_table,
-    set_type,
+    set_of,
+    sets,
 )
 from .run import find
 from .sessions import keep_sessions
+
+_ALL: Final = frozenset(Width)
+_WITHOUT_ONCE: Final = _ALL - {Width.ONCE}
 
 
 class Nftables:
@@ -30,18 +45,22 @@ class Nftables:
 
     name = "nftables"
     expires_by_itself = True
+    widths: frozenset[Width]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, nft: Nft | None = None) -> None:
+        """`nft` is how to speak to nftables, if it matters."""
         self._settings = settings
-        self._nft = LibNftables()
+        self._nft = nft or best()
         self._foreign = Foreign(settings, self._nft)
+        self.widths = _ALL
+        self._is_probed = False
 
     def unavailable(self) -> str | None:
         """Say why this back end cannot work here, or None if it can."""
         if find("nft") is None:
             return "nft not found"  # for the chains of others, see foreign.py
         try:
-            self._nft.check(render_table(self._settings, anew=True))
+            self._probe()
             self._chains()
         except FirewallError as error:
             return str(error)
@@ -53,30 +72,49 @@ class Nftables:
         The other chains come first. If one of them refuses, our drop is not yet in
         place, and nobody is locked out by a daemon that cannot start.
         """
+        self._probe()
         self._foreign.ensure()
         self._renew()
+        self._foreign.tidy()
 
-    def grant(self, grant: Grant, seconds: int) -> None:
+    def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
+        check_width(grant, self.widths)
         name = self._settings.name
         # Most grants are new. To list all others would cost 15 us for each of them; to
         # try and fail to create one, 16 ms, for which the kernel waits when it aborts.
         if self._nft.holds(render_query(name, grant)):
-            # The kernel rounds the seconds that are left down: as many are not shorter.
-            left = dict(self._read_set(len(grant.address))).get(grant, 0)
-            if left >= seconds:
-                return
-        self._nft.run(render_grant(name, grant, seconds))
+            for there, left, by in self._read_grants(set_of(grant), grant.width):
+                # The kernel rounds the seconds that are left down.
+                if there == grant and left >= seconds:
+                    if by == user:
+                        return
+                    seconds = left + 1
+        self._nft.run(render_grant(name, grant, seconds, user))
 
     def revoke(self, grant: Grant) -> None:
         """Take a grant back. Revoking what is gone is not an error."""
-        self._nft.run(render_revoke(self._settings.name, grant))
+        if grant.width in self.widths:
+            self._nft.run(render_revoke(self._settings.name, grant))
+
+    def end_sessions(self, address: bytes) -> int:
+        """End the connections of `address` to `Settings.grant_ports`; count them."""
+        return end_sessions(address, self._settings.grant_ports)
+
+    def warnings(self) -> list[str]:
+        """Say what may keep granted packets out all the same. Changes nothing."""
+        return [*self._foreign.warnings(), *forwarding_warnings(self._settings)]
 
     def grants(self) -> list[ActiveGrant]:
         """List the live grants, read from the kernel. Empty if nothing was prepared."""
         if not self._chains():
             return []
-        return self._read_set(4) + self._read_set(16)
+        return [
+            active
+            for one in self._sets()
+            if one.width is not None
+            for active in self._read_grants(one.name, one.width)
+        ]
 
     def repair(self) -> bool:
         """See that packets still reach our rules; return whether that needed mending.
@@ -84,14 +122,15 @@ class Nftables:
         `nft flush ruleset`, which starts many an nftables.conf, takes our table as well
         and the grants with it.
         """
-        whole = self._whole()
+        whole = self.in_place()
         if not whole:
             self._renew()
         return self._foreign.ensure() or not whole
 
     def in_place(self) -> bool:
         """Tell whether our rules are there, whole. Changes nothing."""
-        return self._whole()
+        self._probe()
+        return self._ours() and all(map(self._is_whole, self._wanted()))
 
     def sweep(self) -> float | None:
         """Do nothing: the kernel deletes what has expired."""
@@ -106,11 +145,40 @@ class Nftables:
     def _remove_table(self) -> None:
         self._nft.run(render_remove(self._settings.name))
 
+    def _probe(self) -> None:
+        """Find out what this kernel can do: before 5.7, no grants for one connection.
+
+        Raises:
+            FirewallError: it cannot do anything.
+        """
+        if self._is_probed:
+            return
+        try:
+            self._nft.check(self._render(anew=True))
+        except FirewallError:
+            self.widths = _WITHOUT_ONCE
+            self._nft.check(self._render(anew=True))
+        self._is_probed = True
+
     def _renew(self) -> None:
         """Create or renew our table in one transaction."""
-        keep_sessions(self._settings.protect)
-        anew = not self._adoptable()
-        self._nft.run(render_table(self._settings, anew=anew))
+        keep_sessions(self._settings.dropped)
+        if self._adoptable():
+            self._nft.run(self._render(anew=False))
+        else:
+            self._nft.run(self._render(anew=True, kept=self._kept()))
+
+    def _render(self, *, anew: bool, kept: Iterable[ActiveGrant] = ()) -> str:
+        return render_table(
+            self._settings, self.widths, self._wanted(), anew=anew, kept=kept
+        )
+
+    def _wanted(self) -> list[Chain]:
+        """Return the chains that our table ought to have."""
+        return [
+            input_chain(self._settings, self.widths),
+            *forward_chains(self._settings, self.widths),
+        ]
 
     def _chains(self) -> list[dict[str, Any]]:
         """Return the chains in our table."""
@@ -118,44 +186,48 @@ class Nftables:
         return [chain for chain in chains if chain["table"] == self._settings.name]
 
     def _ours(self) -> bool:
-        """Tell whether our table has just the chain that we would give it."""
-        wanted = {
-            "name": "input",
-            "type": "filter",
-            "hook": "input",
-            "prio": PRIORITY,
-            "policy": "accept",
-        }
-        chains = self._chains()
-        return len(chains) == 1 and wanted.items() <= chains[0].items()
+        """Tell whether our table has just the chains that we would give it."""
+        wanted = {chain.name: chain for chain in self._wanted()}
+        found = {listed["name"]: listed for listed in self._chains()}
+        return wanted.keys() == found.keys() and all(
+            chain.is_like(found[name]) for name, chain in wanted.items()
+        )
 
-    def _whole(self) -> bool:
-        """Tell whether our chain has all of our rules, and no others."""
-        if not self._ours():
-            return False
+    def _is_whole(self, chain: Chain) -> bool:
+        """Tell whether the chain of that name has all of our rules, and no others."""
         name = self._settings.name
-        rules = self._nft.read(f"list chain inet {name} input", "rule")
+        rules = self._nft.read(f"list chain inet {name} {chain.name}", "rule")
         comments = [rule.get("comment") for rule in rules]
-        return comments == render_comments(self._settings)
+        return comments == render_comments(name, chain)
 
     def _adoptable(self) -> bool:
         """Tell whether the table that is there can keep its sets, and the grants."""
         try:
-            return self._ours() and all(
-                listed.get("type") == set_type(version)
-                and listed.get("flags") == ["timeout"]
-                and "timeout" in listed
-                for version in (4, 6)
-                for listed in self._list_set(version)
-            )
+            return self._ours() and all(map(self._is_there, self._sets()))
         except FirewallError:
             return False  # a set is missing, or it is no set at all
 
-    def _list_set(self, version: int) -> list[dict[str, Any]]:
-        name = self._settings.name
-        return self._nft.read(f"list set inet {name} granted{version}", "set")
+    def _kept(self) -> list[ActiveGrant]:
+        """Return the grants in a table that cannot stay, as far as they can be read."""
+        found: list[ActiveGrant] = []
+        for one in self._sets():
+            with suppress(FirewallError):
+                if one.width is not None and self._is_there(one):
+                    found += self._read_grants(one.name, one.width)
+        return found
 
-    def _read_set(self, length: int) -> list[ActiveGrant]:
-        """Return the grants to addresses of `length` bytes."""
-        (listed,) = self._list_set(4 if length == 4 else 6)
-        return parse_set(listed)
+    def _sets(self) -> list[Set]:
+        """Return the sets that our table ought to have."""
+        return sets(self._settings, self.widths)
+
+    def _is_there(self, wanted: Set) -> bool:
+        return all(is_as_wanted(one, wanted) for one in self._list_set(wanted.name))
+
+    def _read_grants(self, name: str, width: Width) -> list[ActiveGrant]:
+        """Return the grants in the set of that name."""
+        return [
+            active for one in self._list_set(name) for active in parse_set(one, width)
+        ]
+
+    def _list_set(self, name: str) -> list[dict[str, Any]]:
+        return self._nft.read(f"list set inet {self._settings.name} {name}", "set")

@@ -1,114 +1,105 @@
-"""What the nftables back end tells the kernel, and how it reads the answer. Pure.
+"""The rules that the nftables back end gives the kernel. Pure.
 
-Protocols are numbers in sets: their names would need /etc/protocols. Every text is
-built from the alphabet of `Settings.name`, numbers and addresses.
+`nftables_sets` has what they look things up in, `nftables_forward` the rules for ports
+that lead to other hosts.
 """
 
-from ipaddress import ip_address
-from typing import Any, Final
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from itertools import chain as chained
+from typing import Any, Final, NamedTuple
 
 from ..ports import Port
-from . import ActiveGrant, Grant, Settings
-from .checks import check_seconds
+from . import ActiveGrant, Network, Settings, Width
+from .nftables_sets import FAMILIES, VERSIONS, render_kept, render_set, sets
 
 PRIORITY: Final = -10
 """Just before everybody's filter chains (0), and after mangle (-150), whose rules may
 set the mark: what we clear stays cleared, and what we set is still set for the others.
 """
 
-_VERSIONS = (4, 6)
+TO_ADDRESS: Final = "saddr . meta l4proto . th dport"
+TO_FLOW: Final = "saddr . th sport . meta l4proto . th dport"
+"""What is looked up, without the family in front of it."""
+
+WHOLE: Final = "tcp flags & (fin | syn | rst | ack) != syn"
+FIRST: Final = "tcp flags & (fin | syn | rst | ack) == syn"
+
 _DATA_BITS = 0xFFFFFFFF
 
 
-def render_table(settings: Settings, *, anew: bool) -> str:
+class Hook(NamedTuple):
+    """Where packets enter a base chain."""
+
+    type: str
+    name: str
+    priority: int
+
+
+class Chain(NamedTuple):
+    """A chain of ours."""
+
+    name: str
+    rules: list[str]
+    hook: Hook | None = None
+    """Without one, it is for our own rules to go to."""
+
+    @property
+    def definition(self) -> str:
+        """How it is created."""
+        if self.hook is None:
+            return self.name
+        kind, hook, priority = self.hook
+        return (
+            f"{self.name} {{ type {kind} hook {hook} priority {priority};"
+            " policy accept; }"
+        )
+
+    def is_like(self, listed: dict[str, Any]) -> bool:
+        """Tell whether the chain that libnftables lists has the same hook."""
+        if self.hook is None:
+            return "hook" not in listed
+        found = (listed.get("type"), listed.get("hook"), listed.get("prio"))
+        return self.hook == found and listed.get("policy") == "accept"
+
+
+def render_table(
+    settings: Settings,
+    widths: frozenset[Width],
+    chains: Iterable[Chain],
+    *,
+    anew: bool,
+    kept: Iterable[ActiveGrant] = (),
+) -> str:
     """Create the table, or renew the rules of the one that is there and keep its sets.
 
     Args:
         settings: what to protect.
+        widths: the kinds of grants that this kernel can enforce.
+        chains: all that it has.
         anew: whether to delete the table that is there, and the grants in it.
+        kept: grants that go into the new table.
     """
     table = f"inet {settings.name}"
-    hook = f"type filter hook input priority {PRIORITY}; policy accept;"
     lines = [f"add table {table}"]
     if anew:
         lines += [f"delete table {table}", f"add table {table}"]
-    for version in _VERSIONS:
-        # No element is for ever: one that was added without a timeout gets this one.
-        lines.append(
-            f"add set {table} granted{version} {{"
-            f" type {' . '.join(set_type(version))}; flags timeout; timeout 15s; }}"
-        )
-    lines += [
-        f"add chain {table} input {{ {hook} }}",
-        f"flush chain {table} input",
-    ]
-    rules = render_rules(settings)
-    for rule, comment in zip(rules, render_comments(settings), strict=True):
-        lines.append(f'add rule {table} input {rule} comment "{comment}"')
-    return "\n".join(lines) + "\n"
+    lines += [render_set(table, one) for one in sets(settings, widths)]
+    for chain in chains:
+        lines += [
+            f"add chain {table} {chain.definition}",
+            f"flush chain {table} {chain.name}",
+        ]
+        comments = render_comments(settings.name, chain)
+        for rule, comment in zip(chain.rules, comments, strict=True):
+            lines.append(f'add rule {table} {chain.name} {rule} comment "{comment}"')
+    return "\n".join(lines) + "\n" + render_kept(settings.name, kept)
 
 
-def render_rules(settings: Settings) -> list[str]:
-    """Return the rules of our chain, in the order in which a packet meets them.
-
-    The input hook has no fragments to slip through: IPv4 is reassembled before it, and
-    so is IPv6 as soon as a rule looks at `ct`. `meta l4proto`, `th dport` and so `tcp
-    dport` look behind the extension headers of IPv6.
-    """
-    # Who marks packets elsewhere on this host must not be able to open foreign chains.
-    rules = [f"meta mark set meta mark and {_DATA_BITS ^ settings.mark:#x}"]
-    rules += [
-        f"{family} saddr . meta l4proto . th dport @granted{version}"
-        f" meta mark set meta mark or {settings.mark:#x} accept"
-        for version, family in ((4, "ip"), (6, "ip6"))
-    ]
-    for protocol in sorted({port.protocol_name for port in settings.protect}):
-        numbers = sorted(
-            {p.number for p in settings.protect if p.protocol_name == protocol}
-        )
-        ports = f"{protocol} dport {{ {', '.join(map(str, numbers))} }}"
-        # Not "related": that is what a helper (FTP, SIP) expects because of bytes that
-        # a stranger sent, and it may name any port. ICMP errors are no tcp or udp.
-        # A bare SYN is never part of a connection: conntrack takes one on the addresses
-        # and ports of a connection that lingers for a part of it, and the server's
-        # socket, which has gone, would take it for a new connection.
-        whole = "tcp flags & (fin | syn | rst | ack) != syn " * (protocol == "tcp")
-        rules += [f"{ports} {whole}ct state established accept", f"{ports} drop"]
-    rules.append(f"udp dport {settings.knock_port} drop")
-    return rules
-
-
-def render_comments(settings: Settings) -> list[str]:
-    """Return the comments of our rules: by them we see that the chain is whole."""
-    count = len(render_rules(settings))
-    return [f"{settings.name} {number}/{count}" for number in range(1, count + 1)]
-
-
-def render_query(name: str, grant: Grant) -> str:
-    """Ask for an element. It is an error if there is none."""
-    return f"get element inet {name} {_set_of(grant)} {{ {_key(grant)} }}\n"
-
-
-def render_grant(name: str, grant: Grant, seconds: int) -> str:
-    """Set the timeout of an element, whether it is there or not.
-
-    Adding what is there changes nothing before Linux 6.12, and deleting what has just
-    expired would fail: hence all three.
-    """
-    where = f"element inet {name} {_set_of(grant)}"
-    full = f"{{ {_key(grant)} timeout {check_seconds(seconds)}s }}"
-    return (
-        f"add {where} {full}\ndelete {where} {{ {_key(grant)} }}\nadd {where} {full}\n"
-    )
-
-
-def render_revoke(name: str, grant: Grant) -> str:
-    """Delete an element, whether it is there or not."""
-    where = f"element inet {name} {_set_of(grant)}"
-    return (
-        f"add {where} {{ {_key(grant)} timeout 1s }}\n"
-        f"delete {where} {{ {_key(grant)} }}\n"
-    )
+def render_comments(name: str, chain: Chain) -> list[str]:
+    """Return the comments of our rules: by them we see that a chain is whole."""
+    count = len(chain.rules)
+    return [f"{name} {number}/{count}" for number in range(1, count + 1)]
 
 
 def render_remove(name: str) -> str:
@@ -116,28 +107,113 @@ def render_remove(name: str) -> str:
     return f"add table inet {name}\ndelete table inet {name}\n"
 
 
-def set_type(version: int) -> list[str]:
-    """Return the types of which an element of the set for IP `version` consists."""
-    return [f"ipv{version}_addr", "inet_proto", "inet_service"]
+def input_chain(settings: Settings, widths: frozenset[Width]) -> Chain:
+    """Return the chain for packets to this host.
+
+    The input hook has no fragments to slip through: IPv4 is reassembled before it, and
+    so is IPv6 as soon as a rule looks at `ct`. `meta l4proto`, `th dport` and so `tcp
+    dport` look behind the extension headers of IPv6.
+    """
+    accept = f"{set_mark(settings)} accept"
+    rules = [clear_mark(settings)]
+    for version in VERSIONS:
+        # Once comes last: who may come in anyway uses nothing up.
+        matches = chained(
+            lasting_matches(version),
+            always_matches(settings, version),
+            once_matches(settings, widths, version),
+        )
+        rules += [f"{match} {accept}" for match in matches]
+    for protocol in sorted({port.protocol_name for port in settings.dropped}):
+        numbers = sorted(
+            {p.number for p in settings.dropped if p.protocol_name == protocol}
+        )
+        ports = f"{protocol} dport {{ {', '.join(map(str, numbers))} }}"
+        # Not "related": that is what a helper (FTP, SIP) expects because of bytes that
+        # a stranger sent, and it may name any port. ICMP errors are no tcp or udp.
+        # A bare SYN is never part of a connection: conntrack takes one on the addresses
+        # and ports of a connection that lingers for a part of it, and the server's
+        # socket, which has gone, would take it for a new connection.
+        whole = f"{WHOLE} " * (protocol == "tcp")
+        rules += [f"{ports} {whole}ct state established accept", f"{ports} drop"]
+    if settings.own_drop:
+        rules.append(f"udp dport {settings.knock_port} drop")
+    return Chain("input", rules, Hook("filter", "input", PRIORITY))
 
 
-def parse_set(listed: dict[str, Any]) -> list[ActiveGrant]:
-    """Return the grants in a set as libnftables lists it."""
-    return [_parse_element(element) for element in listed.get("elem", [])]
+def lasting_matches(version: int) -> list[str]:
+    """Return what matches the packets of grants that a packet does not use up."""
+    family = FAMILIES[version]
+    return [
+        f"{family} {TO_ADDRESS} @granted{version}",
+        f"{family} {TO_FLOW} @flow{version}",
+    ]
 
 
-def _parse_element(listed: dict[str, Any]) -> ActiveGrant:
-    # An element that somebody else added to last for ever has no wrapper around it.
-    element = listed.get("elem") or {"val": listed}
-    address, protocol, number = element["val"]["concat"]
-    grant = Grant(ip_address(address).packed, Port(protocol, number))
-    return ActiveGrant(grant, element.get("expires", 0))
+def always_matches(settings: Settings, version: int) -> list[str]:
+    """Return what matches the packets of those who need no grant."""
+    networks = render_networks(settings, version)
+    if not networks:
+        return []
+    ports = render_ports({*settings.dropped, *settings.grant_ports})
+    return [f"{FAMILIES[version]} saddr {networks} meta l4proto . th dport {ports}"]
 
 
-def _set_of(grant: Grant) -> str:
-    return f"granted{ip_address(grant.address).version}"
+def once_matches(
+    settings: Settings, widths: frozenset[Width], version: int
+) -> list[str]:
+    """Return what matches the first packet of a connection, and uses the grant up.
+
+    The same packet may come again for a while, in case the answer was lost: so may a
+    second connection from the same source port. If the table of those that have begun
+    is full, nothing matches. What the lookup takes (see `render_set`) is never given
+    back, so the element is deleted only in order to be listed no more.
+    """
+    if Width.ONCE not in widths:
+        return []
+    family = FAMILIES[version]
+    use_up = (
+        f"{family} {TO_ADDRESS} @once{version}"
+        f" add @begun{version} {{ {family} {TO_FLOW} }}"
+        f" delete @once{version} {{ {family} {TO_ADDRESS} }}"
+    )
+    protocols = {port.protocol_name for port in settings.grant_ports}
+    rules = [f"{family} {TO_FLOW} @begun{version}"]
+    if "tcp" in protocols:
+        rules.append(f"{FIRST} {use_up}")
+    if "udp" in protocols:
+        rules.append(f"meta l4proto 17 ct state != established {use_up}")
+    return rules
 
 
-def _key(grant: Grant) -> str:
-    port = grant.port
-    return f"{ip_address(grant.address)} . {port.protocol} . {port.number}"
+def clear_mark(settings: Settings) -> str:
+    """Return the rule that keeps the mark honest.
+
+    Who marks packets elsewhere on this host must not be able to open foreign chains.
+    """
+    return f"meta mark set meta mark and {_DATA_BITS ^ settings.mark:#x}"
+
+
+def set_mark(settings: Settings) -> str:
+    """Return the statement that says "granted" to foreign chains."""
+    return f"meta mark set meta mark or {settings.mark:#x}"
+
+
+def render_networks(settings: Settings, version: int) -> str:
+    """Return the set of those of `version` who need no grant, or nothing."""
+    # Ranges that overlap are an error in a set.
+    networks: Iterable[Network]
+    if version == 4:
+        four = [one for one in settings.always_allow if isinstance(one, IPv4Network)]
+        networks = collapse_addresses(four)
+    else:
+        six = [one for one in settings.always_allow if isinstance(one, IPv6Network)]
+        networks = collapse_addresses(six)
+    text = ", ".join(map(str, networks))
+    return f"{{ {text} }}" if text else ""
+
+
+def render_ports(ports: Iterable[Port]) -> str:
+    """Return a set of ports, each with its protocol."""
+    pairs = (f"{port.protocol} . {port.number}" for port in sorted(set(ports)))
+    return f"{{ {', '.join(pairs)} }}"

@@ -1,7 +1,8 @@
 """The one place that starts programs.
 
-A program is found in fixed directories, gets an argument list and never a shell, knows
-nothing of our environment, and has bounds on its time and on what it may print.
+A program is found in fixed directories, or where the configuration says that it is. It
+gets an argument list and never a shell, knows nothing of our environment, and has
+bounds on its time and on what it may print.
 """
 
 import os
@@ -36,7 +37,12 @@ class ProgramError(FirewallError):
 
 
 def find(program: str) -> str | None:
-    """Return the absolute path of `program`, or None if it is not installed."""
+    """Return the absolute path of `program`, or None if it is not installed.
+
+    One that is named by its absolute path is looked for nowhere else.
+    """
+    if program.startswith("/"):
+        return program if os.access(program, os.X_OK) else None
     for directory in DIRECTORIES:
         path = f"{directory}/{program}"
         if os.access(path, os.X_OK):
@@ -54,7 +60,8 @@ def run(program: str, *arguments: str, stdin: bytes = b"") -> bytes:
     """
     path = find(program)
     if path is None:
-        raise FirewallError(f"{program} not found in {', '.join(DIRECTORIES)}")
+        where = "" if program.startswith("/") else f" in {', '.join(DIRECTORIES)}"
+        raise FirewallError(f"{program} not found{where}")
     try:
         child = subprocess.Popen(
             [path, *arguments],

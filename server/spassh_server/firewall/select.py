@@ -5,14 +5,19 @@ from collections.abc import Callable
 from typing import Final
 
 from . import Clock, Firewall, FirewallError, Settings
+from .ipfw import Ipfw
 from .iptables import Iptables
 from .nftables import Nftables
+from .pf import Pf
 
-_HINT = "apt install nftables, or iptables and ipset"
+_HINT: Final = "apt install nftables, or iptables and ipset"
+_ON_LINUX: Final = ("nftables", "iptables")
 
 _MAKERS: Final[dict[str, Callable[[Settings, Clock], Firewall]]] = {
     "nftables": lambda settings, _clock: Nftables(settings),
     "iptables": Iptables,
+    "ipfw": Ipfw,
+    "pf": Pf,
 }
 
 BACKENDS: Final = tuple(_MAKERS)
@@ -37,7 +42,8 @@ def choose(backend: str, settings: Settings, clock: Clock) -> tuple[Firewall, st
     firewall = _MAKERS[backend](settings, clock)
     reason = firewall.unavailable()
     if reason is not None:
-        raise FirewallError(f"{backend} does not work here: {reason}", _HINT)
+        hint = _HINT if backend in _ON_LINUX else ""
+        raise FirewallError(f"{backend} does not work here: {reason}", hint)
     return firewall, f"{backend}, because the configuration names it"
 
 

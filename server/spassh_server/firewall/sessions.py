@@ -15,6 +15,7 @@ from struct import pack
 from typing import Final, NamedTuple
 
 from ..ports import Port
+from .netlink import NETFILTER, attribute, message, nested
 
 SOCKET_TABLES: Final = ("/proc/net/tcp", "/proc/net/tcp6")
 
@@ -24,11 +25,9 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 _PROC_ESTABLISHED = "01"
 
-_NETLINK_NETFILTER = 12
 _CT_NEW = 1 << 8
 # NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE: an entry that is there stays.
 _FLAGS = 0x0001 | 0x0004 | 0x0200 | 0x0400
-_NESTED = 0x8000
 _ESTABLISHED = 3
 _BE_LIBERAL = 0x08  # the window is not known
 _SEEN_REPLY_ASSURED_CONFIRMED = 0x02 | 0x04 | 0x08
@@ -69,23 +68,23 @@ def render_entry(session: Session) -> bytes:
     """Return the netlink message that creates the conntrack entry of `session`."""
     local, remote = session
     flags = pack("BB", _BE_LIBERAL, _BE_LIBERAL)
-    tcp = _attribute(1, bytes([_ESTABLISHED]))
-    tcp += _attribute(4, flags) + _attribute(5, flags)
+    tcp = attribute(1, bytes([_ESTABLISHED]))
+    tcp += attribute(4, flags) + attribute(5, flags)
     body = (
-        _nested(1, _tuple(remote, local))
-        + _nested(2, _tuple(local, remote))
-        + _attribute(3, pack("!I", _SEEN_REPLY_ASSURED_CONFIRMED))
-        + _nested(4, _nested(1, tcp))
-        + _attribute(7, pack("!I", _TIMEOUT_SECONDS))
+        nested(1, _tuple(remote, local))
+        + nested(2, _tuple(local, remote))
+        + attribute(3, pack("!I", _SEEN_REPLY_ASSURED_CONFIRMED))
+        + nested(4, nested(1, tcp))
+        + attribute(7, pack("!I", _TIMEOUT_SECONDS))
     )
     family = socket.AF_INET if len(local[0]) == 4 else socket.AF_INET6
     body = pack("!BBH", family, 0, 0) + body
-    return pack("=IHHII", 16 + len(body), _CT_NEW, _FLAGS, 0, 0) + body
+    return message(_CT_NEW, _FLAGS, body)
 
 
 def _enter(sessions: list[Session]) -> None:
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    with socket.socket(socket.AF_NETLINK, kind, _NETLINK_NETFILTER) as netlink:
+    with socket.socket(socket.AF_NETLINK, kind, NETFILTER) as netlink:
         for session in sessions:
             netlink.send(render_entry(session))
             # The answer comes before `send` returns. Mostly it is EEXIST.
@@ -110,17 +109,8 @@ def _parse_end(text: str) -> tuple[bytes, int]:
 def _tuple(source: tuple[bytes, int], destination: tuple[bytes, int]) -> bytes:
     """Return what one direction of a connection looks like."""
     first = 1 if len(source[0]) == 4 else 3  # CTA_IP_V4_SRC or CTA_IP_V6_SRC
-    addresses = _attribute(first, source[0]) + _attribute(first + 1, destination[0])
-    ports = _attribute(1, bytes([_TCP]))
-    ports += _attribute(2, pack("!H", source[1]))
-    ports += _attribute(3, pack("!H", destination[1]))
-    return _nested(1, addresses) + _nested(2, ports)
-
-
-def _nested(kind: int, payload: bytes) -> bytes:
-    return _attribute(kind | _NESTED, payload)
-
-
-def _attribute(kind: int, payload: bytes) -> bytes:
-    padding = bytes(-len(payload) % 4)
-    return pack("=HH", 4 + len(payload), kind) + payload + padding
+    addresses = attribute(first, source[0]) + attribute(first + 1, destination[0])
+    ports = attribute(1, bytes([_TCP]))
+    ports += attribute(2, pack("!H", source[1]))
+    ports += attribute(3, pack("!H", destination[1]))
+    return nested(1, addresses) + nested(2, ports)

@@ -4,90 +4,144 @@ The kernel stops to match such a rule in time, by the wall clock, but does not d
 it: that is what `sweep` is for. If the clock is set back, the end is later by as much.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil
 
 from . import ActiveGrant, Clock, Grant, Settings
 from .checks import check_seconds
-from .iptables_render import TimedGrant, chain_name, parse_timed, render_timed
+from .iptables_hooks import (
+    Hook,
+    forward_hook,
+    input_hook,
+    lead_hook,
+    wanted_hooks,
+)
+from .timed_render import (
+    WIDTHS,
+    TimedGrant,
+    always_accepting,
+    always_leading,
+    always_passing,
+    parse_timed,
+    render_timed,
+)
 from .xtables import Xtables, comment_of
+
+_There = dict[Hook, list[TimedGrant]]
 
 
 class TimedRules:
-    """Those rules of our chain that are grants. They stand before all others."""
+    """Those rules of our chains that are grants. They stand before all others.
+
+    A grant for a port that leads to another host is two rules, in two tables.
+    """
 
     expires_by_itself = False
+    widths = WIDTHS
 
     def __init__(
         self, settings: Settings, tables: Mapping[int, Xtables], clock: Clock
     ) -> None:
-        """`tables` has the filter table of each IP version that the kernel knows."""
-        self._name = settings.name
-        self._chain = chain_name(settings)
+        """`tables` has the programs for each IP version that the kernel knows."""
+        self._settings = settings
         self._tables = tables
         self._clock = clock
 
     def prepare(self) -> None:
-        """Do nothing: the chain is all that is needed."""
+        """Do nothing: the chains are all that is needed."""
 
-    def accepting(self, version: int) -> list[str]:  # noqa: ARG002 - see IpSets
-        """Return the rules that accept what is granted: none, each grant is one."""
-        return []
+    def tidy(self) -> None:
+        """Do nothing, for the same reason."""
 
-    def kept(self, version: int) -> list[str]:
-        """Return the rules that are live grants, to fill the chain with them again."""
+    def fixed(self, version: int) -> dict[Hook, list[str]]:
+        """Return the rules for those who need no grant."""
+        settings = self._settings
+        return {
+            input_hook(settings): always_accepting(settings, version),
+            forward_hook(settings): always_passing(settings, version),
+            lead_hook(settings): always_leading(settings, version),
+        }
+
+    def kept(self, version: int, hook: Hook) -> list[str]:
+        """Return the rules that are live grants, to fill a chain with them again."""
         now = self._clock()
-        timed = self._read(version)
-        return [render_timed(self._name, one) for one in timed if one.end > now]
+        live = {one: None for one in _all(self._read(version)) if one.end > now}
+        rules = (render_timed(self._settings, one) for one in live)
+        return [rule[hook] for rule in rules if hook in rule]
 
-    def grant(self, grant: Grant, seconds: int) -> None:
+    def grant(self, grant: Grant, seconds: int, user: str) -> None:
         """Let `grant` through for `seconds`, or longer if it already is."""
+        version = _version(grant)
+        there = self._read(version)
+        old = [one for one in _all(there) if one.grant == grant]
         end = ceil(self._clock() + check_seconds(seconds))
-        version = 4 if len(grant.address) == 4 else 6
-        old = [one for one in self._read(version) if one.grant == grant]
-        if all(one.end < end for one in old):
-            new = render_timed(self._name, TimedGrant(grant, end))
-            insert = f"-I {self._chain} 1 {new}"
-            self._tables[version].apply([*self._deletions(old), insert])
+        new = TimedGrant(grant, max([end, *(one.end for one in old)]), user)
+        for hook, rule in render_timed(self._settings, new).items():
+            outdated = [one for one in there[hook] if one in old and one != new]
+            lines = self._deletions(hook, outdated)
+            if new not in there[hook]:
+                lines.append(f"-I {hook.chain} 1 {rule}")
+            self._apply(version, hook, lines)
 
     def revoke(self, grant: Grant) -> None:
         """Take a grant back."""
-        version = 4 if len(grant.address) == 4 else 6
-        self._delete(
-            version, [one for one in self._read(version) if one.grant == grant]
-        )
+        version = _version(grant)
+        there = self._read(version)
+        old = {one for one in _all(there) if one.grant == grant}
+        self._delete(version, there, old)
 
     def grants(self) -> list[ActiveGrant]:
         """List the live grants."""
         now = self._clock()
-        return [
-            ActiveGrant(one.grant, int(one.end - now))
+        live = {
+            one.grant: ActiveGrant(one.grant, int(one.end - now), one.user)
             for version in self._tables
-            for one in self._read(version)
+            for one in _all(self._read(version))
             if one.end > now
-        ]
+        }
+        return list(live.values())
 
     def sweep(self) -> float | None:
         """Delete what has expired; return when the next one will, or None."""
         now = self._clock()
         ends = []
         for version in self._tables:
-            timed = self._read(version)
-            self._delete(version, [one for one in timed if one.end <= now])
-            ends += [one.end for one in timed if one.end > now]
+            there = self._read(version)
+            self._delete(version, there, {o for o in _all(there) if o.end <= now})
+            ends += [one.end for one in _all(there) if one.end > now]
         return min(ends, default=None)
 
     def remove(self) -> None:
-        """Do nothing: the rules went with the chain."""
+        """Do nothing: the rules went with the chains."""
 
-    def _read(self, version: int) -> list[TimedGrant]:
-        rules = self._tables[version].rules(self._chain) or []
-        timed = (parse_timed(comment_of(rule), self._name) for rule in rules)
-        return [one for one in timed if one is not None]
+    def _read(self, version: int) -> _There:
+        """Return what is in each of the chains that may have some."""
+        name = self._settings.name
+        there = {}
+        for hook in wanted_hooks(self._settings, version):
+            rules = self._tables[version].rules(hook.chain, hook.table) or []
+            timed = (parse_timed(comment_of(rule), name) for rule in rules)
+            there[hook] = [one for one in timed if one is not None]
+        return there
 
-    def _delete(self, version: int, timed: list[TimedGrant]) -> None:
-        if timed:
-            self._tables[version].apply(self._deletions(timed))
+    def _delete(self, version: int, there: _There, old: set[TimedGrant]) -> None:
+        # First where connections are sent on, then where these may pass.
+        for hook, present in reversed(there.items()):
+            lines = self._deletions(hook, [one for one in present if one in old])
+            self._apply(version, hook, lines)
 
-    def _deletions(self, timed: list[TimedGrant]) -> list[str]:
-        return [f"-D {self._chain} {render_timed(self._name, one)}" for one in timed]
+    def _deletions(self, hook: Hook, timed: list[TimedGrant]) -> list[str]:
+        rules = (render_timed(self._settings, one) for one in timed)
+        return [f"-D {hook.chain} {rule[hook]}" for rule in rules if hook in rule]
+
+    def _apply(self, version: int, hook: Hook, lines: list[str]) -> None:
+        if lines:
+            self._tables[version].apply(lines, hook.table)
+
+
+def _all(there: _There) -> Iterator[TimedGrant]:
+    return (one for timed in there.values() for one in timed)
+
+
+def _version(grant: Grant) -> int:
+    return 4 if len(grant.address) == 4 else 6

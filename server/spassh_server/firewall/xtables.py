@@ -1,4 +1,4 @@
-"""One of iptables and ip6tables: its filter table is read by -S, written by restore.
+"""One of iptables and ip6tables: its tables are read by -S, and written by restore.
 
 What -S prints is meant to be given to iptables again, so its form is stable. Whose a
 rule is, and what it stands for, is told by its comment alone.
@@ -7,11 +7,17 @@ rule is, and what it stands for, is told by its comment alone.
 import re
 from typing import Final
 
+from . import FirewallError
 from .run import ProgramError, find, run
 
+FILTER: Final = "filter"
+NAT: Final = "nat"
 INPUT: Final = "INPUT"
 NFT: Final = "-nft"
 LEGACY: Final = "-legacy"
+
+# Where the kernel tells which tables of the legacy variant this namespace has.
+_NAMES = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
 
 # Both variants: "no chain of that name". Whatever else it may be, restore then fails.
 _NO_SUCH_CHAIN = 1
@@ -23,39 +29,63 @@ _ESCAPE = re.compile(r"\\(.)")
 
 
 class Xtables:
-    """The filter table of IP `version`, by the programs of one variant."""
+    """The tables of IP `version`, by the programs of one variant."""
 
     def __init__(self, version: int, variant: str = "") -> None:
         """`variant` is NFT or LEGACY, or empty for the one that the system prefers."""
         self.version = version
-        self._program = f"{'iptables' if version == 4 else 'ip6tables'}{variant}"
-        self._restore = f"{self._program}-restore"
+        self.program = f"{'iptables' if version == 4 else 'ip6tables'}{variant}"
+        self._restore = f"{self.program}-restore"
+        self._is_legacy = variant == LEGACY if variant else None
 
     def missing(self) -> str | None:
         """Return which program is not installed, or None."""
-        for program in (self._program, self._restore):
+        for program in (self.program, self._restore):
             if find(program) is None:
                 return program
         return None
 
-    def rules(self, chain: str) -> list[str] | None:
+    def rules(self, chain: str, table: str = FILTER) -> list[str] | None:
         """Return the rules of `chain` in the form "-A CHAIN ...", or None if no chain.
 
-        Where the kernel has no filter table yet, the legacy variant makes one.
+        Where the kernel does not have the table yet, the legacy variant makes one.
         """
+        lines = self.listing(chain, table)
+        return None if lines is None else [line for line in lines if line[:3] == "-A "]
+
+    def listing(self, chain: str, table: str = FILTER) -> list[str] | None:
+        """Return the same, and before it what the chain is: "-P CHAIN DROP"."""
+        arguments = ("-w", _LOCK_SECONDS, "-t", table, "-S", chain)
         try:
-            listing = run(self._program, "-w", _LOCK_SECONDS, "-S", chain)
+            listing = run(self.program, *arguments)
         except ProgramError as error:
             if error.status == _NO_SUCH_CHAIN:
                 return None
             raise
-        lines = listing.decode(errors="replace").splitlines()
-        return [line for line in lines if line.startswith("-A ")]
+        return listing.decode(errors="replace").splitlines()
 
-    def apply(self, lines: list[str]) -> None:
-        """Apply `lines` to the filter table as one transaction."""
-        text = "\n".join(["*filter", *lines, "COMMIT", ""])
+    def apply(self, lines: list[str], table: str = FILTER) -> None:
+        """Apply `lines` to the table as one transaction."""
+        text = "\n".join([f"*{table}", *lines, "COMMIT", ""])
         run(self._restore, "--noflush", "-w", _LOCK_SECONDS, stdin=text.encode())
+
+    def has(self, table: str) -> bool:
+        """Tell whether there is a `table`: the legacy variant makes what it reads."""
+        if not self.is_legacy():
+            return True
+        try:
+            with open(_NAMES[self.version], encoding="ascii") as names:
+                return table in names.read().split()
+        except FileNotFoundError:
+            return False  # this kernel has no such variant
+        except OSError as error:
+            raise FirewallError(f"{error.filename}: {error.strerror}") from error
+
+    def is_legacy(self) -> bool:
+        """Tell whether this is the variant that does not use nftables."""
+        if self._is_legacy is None:
+            self._is_legacy = b"nf_tables" not in run(self.program, "--version")
+        return self._is_legacy
 
 
 def comment_of(rule: str) -> str:

@@ -23,4 +23,5 @@ class NativeOpener:
         """
         users = self.users
         opened = open_datagram(payload, self._keys, users.psk)
-        return Opened(opened.request, users.owner(opened.client), opened.identity)
+        key, user = users.owner(opened.client)
+        return Opened(opened.request, user, key, opened.identity)

@@ -1,12 +1,11 @@
 """The granter: the one program that writes the firewall. It never sees a network byte.
 
 It trusts the listener with nothing but "an authentic user asked for this": ports,
-lifetimes and the number of grants are checked again, against its own reading of the
-configuration. It leaves when the listener does.
+lifetimes, commands and the number of grants are checked again, against its own reading
+of the configuration. It leaves when the listener does.
 """
 
 import contextlib
-import os
 import select
 import signal
 import socket
@@ -16,45 +15,21 @@ import time
 from .. import config, events
 from ..addresses import text
 from ..clock import wall_clock
-from ..firewall import Firewall, FirewallError, Grant
+from ..firewall import ActiveGrant, Firewall, FirewallError
 from ..firewall.select import choose
 from ..firewall.watch import Watch
-from ..limits import MAX_USER_FILES, REPAIR_SECONDS
+from ..limits import REPAIR_SECONDS
 from ..toml import ConfigError
 from . import message
-from .message import Answer, GrantMessage, ListUsers, MessageError
+from .bounds import Bounds
+from .handout import Handout
+from .ledger import Ledger
+from .message import Answer, GrantMessage, MessageError, Revoke, RunMessage, Wanted
+from .programs import Programs
 from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
 
 _SWEEP_SECONDS = 60
 """Longest time between two sweeps while there is something to expire."""
-
-
-class Limits:
-    """The most that the listener can make the granter do."""
-
-    def __init__(self, settings: config.Config) -> None:
-        self._ports = frozenset(settings.grant_ports)
-        self._max_lifetime = settings.max_lifetime
-        self._max_grants = settings.max_grants
-        self._ends: dict[Grant, float] = {}
-
-    def adopt(self, grant: Grant, ends: float) -> None:
-        """Count a grant that an earlier run left in the kernel."""
-        self._ends[grant] = ends
-
-    def allow(self, wanted: GrantMessage, now: float) -> bool:
-        """Tell whether `wanted` is within the limits at `now`, and count it if so."""
-        if wanted.grant.port not in self._ports:
-            return False
-        if wanted.seconds > self._max_lifetime:
-            return False
-        if wanted.grant not in self._ends and len(self._ends) >= self._max_grants:
-            self._ends = {one: end for one, end in self._ends.items() if end > now}
-            if len(self._ends) >= self._max_grants:
-                return False
-        ends = now + wanted.seconds
-        self._ends[wanted.grant] = max(ends, self._ends.get(wanted.grant, ends))
-        return True
 
 
 class Granter:
@@ -65,21 +40,27 @@ class Granter:
         sock: socket.socket,
         settings: config.Config,
         firewall: Firewall,
-        users: int,
+        *,
+        handout: Handout,
+        programs: Programs,
+        poll: select.poll,
         watch: Watch | None = None,
     ) -> None:
-        """Take our end of the socket, and users_dir as an open descriptor.
+        """Take our end of the socket, and what we work with.
 
-        `watch` hears of changes to the packet filter, where the kernel tells of them.
+        `poll` is the one that `programs` registers its children with. `watch` hears of
+        changes to the packet filter, where the kernel tells of them.
         """
         self._socket = sock
-        self._users = users
-        self._users_dir = settings.users_dir
+        self._handout = handout
+        self._programs = programs
+        self._poll = poll
         self._watch = watch
         self._changed = False
         self._complaint = ""
         self._firewall = firewall
-        self._limits = Limits(settings)
+        self._bounds = Bounds(settings)
+        self._ledger = Ledger()
         self._repaired = time.monotonic()
 
     def serve(self) -> None:
@@ -96,25 +77,37 @@ class Granter:
         self._firewall.prepare()
         self._firewall.repair()
         for active in self._firewall.grants():
-            self._limits.adopt(active.grant, time.monotonic() + active.seconds_left)
-        self._answer(message.READY, 0)
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
+            self._adopt(active)
+        ready = Answer(message.READY, 0, widths=self._firewall.widths)
+        self._socket.send(message.encode_answer(ready))
+        self._poll.register(self._socket, select.POLLIN)
         if self._watch is not None:
-            poll.register(self._watch, select.POLLIN)
-        while True:
-            waits = (self._until_sweep(), self._until_repair())
-            ready = dict(
-                poll.poll(min((w for w in waits if w is not None), default=None))
-            )
-            if self._watch is not None and self._watch.fileno() in ready:
-                self._watch.drain()
-                self._changed = True
-            if self._socket.fileno() in ready:
-                data = self._socket.recv(message.SIZE + 1)
-                if not data:
-                    return
-                self._handle(message.decode_request(data))
+            self._poll.register(self._watch, select.POLLIN)
+        while self._turn():
+            continue
+
+    def _turn(self) -> bool:
+        """Wait for something to do, and do it; return False when the listener left."""
+        waits = (self._until_sweep(), self._until_repair(), self._programs.until_next())
+        shortest = min((one for one in waits if one is not None), default=None)
+        ready = {fd for fd, _ in self._poll.poll(shortest)}
+        if self._watch is not None and self._watch.fileno() in ready:
+            self._watch.drain()
+            self._changed = True
+        # A listener that asks comes before whatever runs for an earlier one.
+        if self._socket.fileno() in ready:
+            data = self._socket.recv(message.RUN_SIZE + 1)
+            if not data:
+                return False
+            self._handle(message.decode_request(data))
+        self._programs.turn(ready)
+        return True
+
+    def _adopt(self, active: ActiveGrant) -> None:
+        """Take over a grant that an earlier run left in the kernel."""
+        now = time.monotonic()
+        self._bounds.adopt(active.grant, now + active.seconds_left)
+        self._ledger.note(active.user, active.grant.address)
 
     def _until_repair(self) -> int | None:
         """Repair if somebody changed the packet filter; return ms until it is time."""
@@ -140,24 +133,68 @@ class Granter:
         left = min(following - wall_clock(), _SWEEP_SECONDS)
         return max(0, int(left * 1000)) + 1
 
-    def _handle(self, wanted: GrantMessage | ListUsers) -> None:
-        if isinstance(wanted, ListUsers):
-            self._hand_over_users(wanted.number)
-        else:
+    def _handle(self, wanted: Wanted) -> None:
+        if isinstance(wanted, GrantMessage):
             self._grant(wanted)
+        elif isinstance(wanted, Revoke):
+            self._revoke(wanted)
+        elif isinstance(wanted, RunMessage):
+            self._run(wanted)
+        elif isinstance(wanted, message.ListUsers):
+            self._handout.send(self._socket, wanted.number)
+        else:
+            self._answer(message.PONG, wanted.number)
 
     def _grant(self, wanted: GrantMessage) -> None:
-        if not self._limits.allow(wanted, time.monotonic()):
+        grant, seconds, user = wanted.grant, wanted.seconds, wanted.user
+        if not self._bounds.allow(wanted, time.monotonic()):
             self._answer(message.REFUSED, wanted.number)
             return
         try:
-            self._firewall.grant(wanted.grant, wanted.seconds)
+            self._firewall.grant(grant, seconds, user)
         except FirewallError as error:
-            events.error(f"grant to {text(wanted.grant.address)}: {error}", error.hint)
+            events.error(f"grant to {text(grant.address)}: {error}", error.hint)
             self._answer(message.FAILED, wanted.number)
         else:
             self._answer(message.GRANTED, wanted.number)
+            self._ledger.note(user, grant.address)
+            self._programs.opened(grant, seconds, user)
         self._repair()
+
+    def _revoke(self, wanted: Revoke) -> None:
+        """Take back what `wanted` says, first the grants, then the connections."""
+        addresses = self._ledger.addresses(wanted.user) if wanted.user else set()
+        addresses |= {wanted.address} - {b""}
+        known = frozenset(addresses)
+        grants = sessions = 0
+        try:
+            for active in self._firewall.grants():
+                if _concerns(wanted, active, known):
+                    self._firewall.revoke(active.grant)
+                    self._bounds.forget(active.grant)
+                    self._programs.closed(active.grant)
+                    addresses.add(active.grant.address)
+                    grants += 1
+            if wanted.sessions:
+                sessions = sum(map(self._firewall.end_sessions, addresses))
+        except FirewallError as error:
+            events.error(f"revoke: {error}", error.hint)
+            self._answer(message.FAILED, wanted.number)
+            return
+        answer = Answer(
+            message.REVOKED, wanted.number, grants=grants, sessions=sessions
+        )
+        self._socket.send(message.encode_answer(answer))
+
+    def _run(self, wanted: RunMessage) -> None:
+        if not self._bounds.allow_command(wanted.user, time.monotonic()):
+            self._answer(message.REFUSED, wanted.number)
+            return
+        allowed, started = self._programs.run(wanted)
+        if not allowed:
+            self._answer(message.REFUSED, wanted.number)
+        else:
+            self._answer(message.GRANTED if started else message.FAILED, wanted.number)
 
     def _repair(self, *, quiet: bool = False) -> bool:
         """See that our rules are whole, at most so often; return False if it failed.
@@ -182,50 +219,18 @@ class Granter:
         self._complaint = ""
         return True
 
-    def _hand_over_users(self, number: int) -> None:
-        self._users = reopened(self._users, self._users_dir)
-        names = sorted(
-            name
-            for name in os.listdir(self._users)
-            if name.endswith(".toml") and name.isascii() and len(name) <= 48
-        )
-        if len(names) > MAX_USER_FILES:
-            events.error(f"users_dir: only the first {MAX_USER_FILES} files are read")
-        for name in names[:MAX_USER_FILES]:
-            self._hand_over(name, number)
-        self._answer(message.USERS_END, number)
-
-    def _hand_over(self, name: str, number: int) -> None:
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        answer = message.encode_answer(Answer(message.USER_FILE, number, name))
-        try:
-            fd = os.open(name, flags, dir_fd=self._users)
-        except OSError as error:
-            events.error(f"{name}: {error.strerror}")
-            # Without a descriptor: the file is there, so its user stays as before.
-            self._socket.send(answer)
-            return
-        try:
-            socket.send_fds(self._socket, [answer], [fd])
-        finally:
-            os.close(fd)
-
     def _answer(self, kind: int, number: int) -> None:
         self._socket.send(message.encode_answer(Answer(kind, number)))
 
 
-def reopened(directory: int, path: str) -> int:
-    """Return `path` opened anew, in case it was replaced, or else `directory`."""
-    try:
-        fresh = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:
-        # The directories above belong to somebody else: that is why it stays open.
-        return directory
-    except OSError as error:
-        events.error(f"{path}: {error.strerror}")
-        return directory
-    os.close(directory)
-    return fresh
+def _concerns(wanted: Revoke, active: ActiveGrant, known: frozenset[bytes]) -> bool:
+    """Tell whether `wanted` is about this grant, given the addresses of its user."""
+    if not wanted.user:
+        return not wanted.address or active.grant.address == wanted.address
+    if not active.user:
+        # ipfw keeps no names. A grant too many is knocked for again; one too few stays.
+        return active.grant.address in known
+    return active.user == wanted.user
 
 
 def _watch() -> Watch | None:
@@ -239,28 +244,51 @@ def _watch() -> Watch | None:
 def main(arguments: list[str]) -> int:
     """Run as `boot.py CONFIG FD` with a SOCK_SEQPACKET socket as descriptor FD."""
     path, fd = arguments[0], int(arguments[1])
-    # Whoever stops the service stops the listener, and that ends us in good order.
+    # Whoever stops the service stops the listener, and that ends us in good order. Not
+    # SIG_IGN: what is ignored stays ignored in the programs that we start.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
+        # libnftables reads from the kernel in C, and would take it for an error.
+        signal.siginterrupt(number, False)
+    # Who started us may have ignored it, and then no program's end would be told.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=fd) as sock:
         try:
-            # Opened while root may still enter directories that others own.
-            settings = config.load(path)
-            users = os.open(settings.users_dir, os.O_RDONLY | os.O_DIRECTORY)
-            keep_capabilities(frozenset({CAP_NET_ADMIN, CAP_NET_RAW}))
-            firewall, why = choose(settings.backend, settings.firewall, wall_clock)
-            events.say("firewall", backend=firewall.name, because=why)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                Granter(sock, settings, firewall, users, _watch()).serve()
+            return _work(sock, path)
         except (ConfigError, FirewallError) as error:
             events.error(error, error.hint)
-            return 1
         except (MessageError, SandboxError) as error:
             events.error(f"granter: {error}")
-            return 1
         except OSError as error:
             events.error(f"{error.filename or 'granter'}: {error.strerror or error}")
-            return 1
+    return 1
+
+
+def _work(sock: socket.socket, path: str) -> int:
+    settings = config.load(path)
+    events.open_log(settings.log)
+    # All that takes more than the capabilities which are kept comes first.
+    handout = Handout(settings)
+    poll = select.poll()
+    programs = Programs(settings, poll)
+    keep_capabilities(frozenset({CAP_NET_ADMIN, CAP_NET_RAW}) | programs.capabilities)
+    firewall, why = choose(settings.backend, settings.firewall, wall_clock)
+    events.say("firewall", backend=firewall.name, because=why)
+    for warning in firewall.warnings():
+        events.say("warning", text=warning)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            Granter(
+                sock,
+                settings,
+                firewall,
+                handout=handout,
+                programs=programs,
+                poll=poll,
+                watch=_watch(),
+            ).serve()
+        finally:
+            programs.close()
     return 0
 
 

@@ -10,6 +10,9 @@ import resource
 import sys
 from typing import Final
 
+CAP_KILL: Final = 5
+CAP_SETGID: Final = 6
+CAP_SETUID: Final = 7
 CAP_NET_ADMIN: Final = 12
 CAP_NET_RAW: Final = 13
 

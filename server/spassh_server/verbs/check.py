@@ -8,11 +8,12 @@ from ..accounts import find_account
 from ..clock import wall_clock
 from ..config import Config
 from ..daemon import load_server_keys
-from ..files import read_private
-from ..firewall import FirewallError
+from ..firewall import Firewall, FirewallError, Width
 from ..firewall.select import choose
-from ..toml import ConfigError, read_toml
+from ..privsep.programs import find_accounts
+from ..toml import ConfigError
 from ..userfiles import read_users
+from ..users import User
 
 
 def run(options: Namespace) -> int:
@@ -28,29 +29,25 @@ def run(options: Namespace) -> int:
     print(f"users: {len(users)}")
     protected = ", ".join(map(str, settings.protect)) or "nothing"
     print(f"protected: {protected}")
-    return _check_firewall(settings)
+    print(f"interfaces: {', '.join(settings.interfaces)}")
+    for name in _missing_interfaces(settings):
+        print(f"note: no interface '{name}' now: 'spasshd run' waits for it")
+    return _check_firewall(settings, list(users.by_name.values()))
 
 
 def _problems(settings: Config) -> list[ConfigError]:
     problems = []
-    for part in (load_server_keys, find_account):
+    for part in (load_server_keys, find_account, find_accounts):
         try:
             part(settings)
         except ConfigError as error:
             problems.append(error)
-    return problems + _missing_interfaces(settings)
+    return problems
 
 
-def _missing_interfaces(settings: Config) -> list[ConfigError]:
-    missing = [name for name in settings.interfaces if not _is_there(name)]
-    if not missing:
-        return []
-    # Read again for the number of the line alone.
-    table = read_toml(read_private(settings.path, secret=False), settings.path)
-    return [
-        table.error("interfaces", f"no interface '{name}'", "'ip link' lists them")
-        for name in missing
-    ]
+def _missing_interfaces(settings: Config) -> list[str]:
+    """Return the interfaces that are waited for: a typing error, or a VPN to come."""
+    return [name for name in settings.interfaces if not _is_there(name)]
 
 
 def _is_there(interface: str) -> bool:
@@ -60,11 +57,32 @@ def _is_there(interface: str) -> bool:
         return False
 
 
-def _check_firewall(settings: Config) -> int:
+def _check_firewall(settings: Config, users: list[User]) -> int:
     try:
         firewall, why = choose(settings.backend, settings.firewall, wall_clock)
+        warnings = firewall.warnings() + _unusable(firewall, users)
     except FirewallError as error:
         events.error(error, error.hint)
         return 1
     print(f"firewall: {firewall.name} ({why})")
+    print(f"widths: {', '.join(width.label for width in sorted(firewall.widths))}")
+    for warning in warnings:
+        print(f"warning: {warning}")
     return 0
+
+
+def _unusable(firewall: Firewall, users: list[User]) -> list[str]:
+    """Name the users who could be granted nothing, or nothing without a source port."""
+    warnings = []
+    for user in users:
+        usable = user.widths & firewall.widths
+        names = ", ".join(width.label for width in sorted(user.widths))
+        if not usable:
+            warnings.append(
+                f"{firewall.name} can do none of the widths of {user.name}: {names}"
+            )
+        elif usable == {Width.FLOW}:
+            warnings.append(
+                f"{user.name} is let in only where no NAT rewrites source ports"
+            )
+    return warnings

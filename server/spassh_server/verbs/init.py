@@ -30,7 +30,7 @@ backend = "{backend}"
 grant_ports = [{grant_ports}]
 lifetime = 15           # seconds, when a request leaves it to us
 max_lifetime = 300      # seconds
-max_grants = 1024       # at the same time
+max_grants = 4096       # at the same time
 
 # Where packets are captured, and on which UDP port. Nothing listens on that port; use
 # one that no service of this machine uses.

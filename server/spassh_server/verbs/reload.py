@@ -22,19 +22,19 @@ def run(options: Namespace) -> int:
         return 3
 
 
-def reload_running(settings: Config) -> list[str]:
-    """Have the running daemon read users_dir again; return its errors, printed.
+def reload_running(settings: Config) -> int:
+    """Have the running daemon read the users again; print its errors, and count them.
 
     Raises:
         NotRunningError: there is no daemon to ask.
         NoAnswerError: there is one, and it did not confirm.
     """
     try:
-        errors: list[str] = control.ask(settings.run_dir, control.RELOAD)["errors"]
+        errors = control.ask(settings.run_dir, control.RELOAD).get("errors", [])
     except control.NotRunningError as silence:
         if not is_alive(settings):
             raise
         raise control.NoAnswerError(str(silence)) from silence
     for error in errors:
-        events.error(error)
-    return errors
+        events.error(error.get("error"), error.get("hint", ""))
+    return len(errors)

@@ -3,18 +3,18 @@
 from argparse import Namespace
 
 from .. import config, events
-from ..capture import CaptureError
 from ..daemon import DaemonError
 from ..daemon import run as run_daemon
+from ..libpcap import CaptureError
 from ..listener import GranterGoneError
 from ..privsep.message import MessageError
 from ..privsep.sandbox import SandboxError
 
 
 def run(options: Namespace) -> int:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT, or until the file of packets is read."""
     try:
-        run_daemon(config.load(options.config))
+        run_daemon(config.load(options.config), options.pcap)
     except (CaptureError, DaemonError) as error:
         events.error(error, error.hint)
         return 1

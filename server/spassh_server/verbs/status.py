@@ -1,21 +1,35 @@
 """spasshd status: the daemon's counters, and the live grants as the kernel has them."""
 
+import contextlib
 import json
 from argparse import Namespace
-from typing import Any
+from typing import Any, Final
 
 from .. import config, control, events
 from ..addresses import text
 from ..clock import wall_clock
 from ..config import Config
+from ..events import printable
 from ..firewall import FirewallError
 from ..firewall.select import choose
+
+_KINDS: Final = {
+    "ready": bool,
+    "pid": int,
+    "users": int,
+    "widths": list,
+    "counters": dict,
+    "remembered": int,
+    "store_problem": str,
+    "capture_drops": int,
+}
+"""What the daemon answers."""
 
 
 def run(options: Namespace) -> int:
     """Print the state; exit 3 if the daemon is not running."""
     settings = config.load(options.config)
-    state = _state(settings)
+    state = state_of(settings)
     if options.json:
         print(json.dumps(state))
     else:
@@ -23,12 +37,15 @@ def run(options: Namespace) -> int:
     return 0 if state["running"] else 3
 
 
-def _state(settings: Config) -> dict[str, Any]:
-    state: dict[str, Any] = {"running": True}
-    try:
-        state |= control.ask(settings.run_dir, control.STATUS)
-    except control.NotRunningError:
-        state["running"] = False
+def state_of(settings: Config) -> dict[str, Any]:
+    """Return what the daemon and the kernel know, ready for JSON."""
+    state: dict[str, Any] = {"running": False}
+    with contextlib.suppress(control.NotRunningError):
+        answer = control.ask(settings.run_dir, control.STATUS)
+        if _is_whole(answer):
+            state = {"running": True} | {key: answer[key] for key in _KINDS}
+        else:
+            events.error("the answer of spasshd makes no sense", "restart spasshd")
     state["protect"] = [str(port) for port in settings.protect]
     try:
         firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
@@ -36,8 +53,11 @@ def _state(settings: Config) -> dict[str, Any]:
         state["in_place"] = firewall.in_place()
         state["grants"] = [
             {
+                "user": active.user,
                 "address": text(active.grant.address),
                 "port": str(active.grant.port),
+                "width": active.grant.width.label,
+                "source_port": active.grant.source_port,
                 "seconds_left": active.seconds_left,
             }
             for active in firewall.grants()
@@ -49,12 +69,25 @@ def _state(settings: Config) -> dict[str, Any]:
     return state
 
 
+def _is_whole(answer: dict[str, Any]) -> bool:
+    """Tell whether the listener, who may have been taken over, has answered as we do.
+
+    What the strings say is of no account here.
+    """
+    return (
+        all(type(answer.get(key)) is kind for key, kind in _KINDS.items())
+        and all(type(one) is int for one in answer["counters"].values())
+        and all(type(one) is str for one in answer["widths"])
+    )
+
+
 def _print(state: dict[str, Any]) -> None:
     lines = []
     if state["running"]:
         ready = "ready" if state["ready"] else "starting"
         lines.append(f"spasshd is {ready}, pid {state['pid']}")
         lines.append(f"users: {state['users']}")
+        lines.append(f"widths: {', '.join(state['widths']) or 'none'}")
         counters = state["counters"]
         counted = ", ".join(f"{name} {counters[name]}" for name in sorted(counters))
         lines.append(f"packets: {counted or 'none'}")
@@ -68,8 +101,19 @@ def _print(state: dict[str, Any]) -> None:
     protected = ", ".join(state["protect"]) or "nothing"
     lines.append(f"protected: {protected}{in_place[state['in_place']]}")
     lines.append(f"live grants: {len(state['grants'])}")
-    lines += [
-        f"  {one['address']} may reach {one['port']} for {one['seconds_left']} s"
-        for one in state["grants"]
-    ]
-    print("\n".join(lines))
+    lines += [_describe(one) for one in state["grants"]]
+    # The listener may have been taken over: what it says moves no cursor.
+    print("\n".join(map(printable, lines)))
+
+
+def _describe(grant: dict[str, Any]) -> str:
+    whose = f" ({grant['user']})" if grant["user"] else ""
+    how = {
+        "flow": f" from port {grant['source_port']}",
+        "once": " once",
+        "address": "",
+    }[grant["width"]]
+    return (
+        f"  {grant['address']}{whose} may reach {grant['port']}{how}"
+        f" for {grant['seconds_left']} s"
+    )

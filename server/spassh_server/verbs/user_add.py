@@ -38,7 +38,9 @@ def run(options: Namespace) -> int:
             )
             return 1
     try:
-        public = _public_key(options.key) if options.key else PrivateKey(secret).public
+        public = (
+            read_public_key(options.key) if options.key else PrivateKey(secret).public
+        )
     except (TextFormError, Unauthentic) as error:
         events.error(f"--key: {error}", "give the line that 'spassh keygen' printed")
         return 2
@@ -72,10 +74,10 @@ def run(options: Namespace) -> int:
     if not (options.address or settings.address):
         called = f"the invite calls this server {address}"
         events.say("note", text=f"{called}: --address names it otherwise")
-    return _tell_daemon(settings, name)
+    return tell_daemon(settings, name)
 
 
-def _tell_daemon(settings: config.Config, name: str) -> int:
+def tell_daemon(settings: config.Config, name: str) -> int:
     """Have a running daemon take the user over; return the exit status."""
     try:
         reload_running(settings)
@@ -87,7 +89,7 @@ def _tell_daemon(settings: config.Config, name: str) -> int:
     return 0
 
 
-def _public_key(text: str) -> bytes:
+def read_public_key(text: str) -> bytes:
     """Read a client's public key.
 
     Raises:
@@ -111,7 +113,14 @@ ports = [{listed}]
 # max_lifetime = 15         # seconds, the most that a request can ask for
 # sources = ["192.0.2.0/24"]  # networks that packets may come from
 # any_address = false       # may let in another address than the packet's source
+# widths = ["flow", "address"]  # see spasshd.toml(5)
+# expires = 2030-01-31      # from then on nothing is granted
+{key_table(public, psk)}"""
 
+
+def key_table(public: bytes, psk: bytes) -> str:
+    """Spell a key as an entry of a user's file."""
+    return f"""
 [[key]]
 public = "{encode_key(PUBLIC, public)}"
 psk = "{encode_key(PSK, psk)}"

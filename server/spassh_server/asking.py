@@ -1,0 +1,123 @@
+"""What the listener asks of the granter, and what becomes of it.
+
+What waits is bounded everywhere, so that a busy firewall never stops the listener, and
+nothing here ever blocks.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .limits import MAX_GRANTS_PER_USER, MAX_OUTSTANDING_GRANTS, MAX_WAITING_GRANTS
+from .policy import Approval, Order
+from .privsep import message
+from .privsep.message import Answer, GrantMessage, Revoke, RunMessage
+from .quota import GrantQuota
+from .report import Report
+
+Reply = Callable[[Any], None]
+
+
+class Asking:
+    """Numbers the requests, and knows what each answer is the answer to."""
+
+    def __init__(self, send: Callable[[bytes], None], report: Report) -> None:
+        """`send` sends a message to the granter."""
+        self._send = send
+        self._report = report
+        self._live = GrantQuota(MAX_GRANTS_PER_USER)
+        self._number = 0
+        self._waiting: deque[Approval | Order] = deque()
+        self._outstanding: dict[int, Approval | Order] = {}
+        self._replies: dict[int, tuple[Revoke, Reply]] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether every request has its answer."""
+        return not self._waiting and not self._outstanding and not self._replies
+
+    def approve(self, approval: Approval) -> None:
+        """Ask for a grant, unless its user has too many."""
+        user, grant, seconds = approval
+        if len(self._waiting) >= MAX_WAITING_GRANTS:
+            self._report.count("busy")
+        elif self._live.allow(user, grant, seconds, time.monotonic()):
+            self._waiting.append(approval)
+            self._send_waiting()
+        else:
+            reason = "too many live grants"
+            self._report.denied("refused", user, grant.address, reason)
+
+    def order(self, order: Order) -> None:
+        """Ask for a command."""
+        if len(self._waiting) >= MAX_WAITING_GRANTS:
+            self._report.count("busy")
+            return
+        self._waiting.append(order)
+        self._send_waiting()
+
+    def revoke(self, wanted: Revoke, reply: Reply) -> None:
+        """Ask for grants to be taken back; `reply` gets what became of it."""
+        number = self._next()
+        self._replies[number] = (wanted, reply)
+        self._send(message.encode_revoke(wanted._replace(number=number)))
+
+    def answered(self, answer: Answer) -> None:
+        """Take an answer in. One to a question that nobody asked is ignored."""
+        if answer.number in self._replies:
+            wanted, reply = self._replies.pop(answer.number)
+            if answer.kind == message.REVOKED:
+                self._live.forget(wanted.user, wanted.address)
+                reply({"grants": answer.grants, "sessions": answer.sessions})
+            else:
+                reply({"error": "the firewall refused: see the log"})
+        elif answer.number in self._outstanding:
+            self._judge(self._outstanding.pop(answer.number), answer.kind)
+            self._send_waiting()
+
+    def _judge(self, asked: Approval | Order, kind: int) -> None:
+        if isinstance(asked, Order):
+            self._judge_order(asked, kind)
+            return
+        user, grant, seconds = asked
+        if kind == message.GRANTED:
+            # It lives from now on, however long it has waited.
+            self._live.extend(user, grant, seconds, time.monotonic())
+            self._report.granted(asked)
+        elif kind == message.REFUSED:
+            reason = f"{grant.port} is over the granter's limits"
+            self._report.denied("refused", user, grant.address, reason)
+        else:
+            reason = "the firewall refused"
+            self._report.denied("failed", user, grant.address, reason)
+
+    def _judge_order(self, order: Order, kind: int) -> None:
+        name = order.command.name
+        if kind == message.GRANTED:
+            self._report.ordered(order)
+        elif kind == message.REFUSED:
+            reason = f"command {name} is over the granter's limits"
+            self._report.denied("refused", order.user, order.address, reason)
+        else:
+            reason = f"command {name} cannot run"
+            self._report.denied("failed", order.user, order.address, reason)
+
+    def _send_waiting(self) -> None:
+        while self._waiting and len(self._outstanding) < MAX_OUTSTANDING_GRANTS:
+            asked = self._waiting.popleft()
+            number = self._next()
+            self._outstanding[number] = asked
+            self._send(_encode(asked, number))
+
+    def _next(self) -> int:
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        return self._number
+
+
+def _encode(asked: Approval | Order, number: int) -> bytes:
+    if isinstance(asked, Order):
+        user, address, command, argv = asked
+        return message.encode_run(RunMessage(number, user, address, argv, command.name))
+    wanted = GrantMessage(number, asked.grant, asked.seconds, asked.user)
+    return message.encode_grant(wanted)

@@ -1,0 +1,200 @@
+"""What would happen to a packet, step by step. Pure: nothing is granted or written.
+
+The steps are the daemon's own functions, in the order of `pipeline` and of
+`spassh.protocol.opening`. What it says is for the administrator alone: to a stranger it
+would tell what is wrong with a forgery.
+"""
+
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from spassh.protocol.errors import (
+    NotOurs,
+    PacketError,
+    Replayed,
+    Unauthentic,
+)
+from spassh.protocol.limits import DATAGRAM_SIZES
+from spassh.protocol.opening import ServerKeys, open_datagram
+from spassh.protocol.request import Request
+
+from .addresses import text
+from .datagram import Datagram
+from .envelope import Opened
+from .firewall import Width
+from .pipeline import Admission
+from .policy import Approval, Order, Refusal, decide, rules
+from .ports import Port
+from .replay import IDENTITY_SIZE, Entry
+from .users import Users
+
+
+class Step(NamedTuple):
+    """One thing that is looked at."""
+
+    name: str
+    """datagram, gate, handshake, request, replay, time, policy, firewall or grant."""
+    passed: bool
+    """Whether the packet gets to the next step."""
+    text: str
+
+
+class Scene(NamedTuple):
+    """What a packet meets on its way."""
+
+    keys: ServerKeys
+    users: Users
+    replay: Admission
+    """A copy, in which the packets that would be granted are remembered."""
+    widths: frozenset[Width]
+    """What the packet filter can enforce."""
+    firewall: str
+    """Its name."""
+    problem: str = ""
+    """Why none works here, or empty."""
+
+
+def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
+    """Yield what happens to `datagram` at the time `now` (ms), to its end.
+
+    The last step is "grant" if it would be granted, and else one that is not passed.
+    """
+    size, source = len(datagram.payload), text(datagram.source)
+    found = f"{size} bytes from {source}, source port {datagram.source_port}"
+    yield Step("datagram", True, found)
+    opened = yield from _open(datagram.payload, scene)
+    if opened is None:
+        return
+    yield Step("request", True, _wish(opened.request))
+    if not (yield from _admit(opened, datagram.source, now, scene.replay)):
+        return
+    for rule in rules(opened, datagram, now):
+        answer = "no" if rule.kept else "yes"
+        yield Step("policy", rule.kept, f"{rule.broken}: {answer}")
+        if not rule.kept:
+            return
+    decision = decide(opened, datagram, now, scene.widths)
+    if isinstance(decision, Refusal):
+        yield Step("policy", False, decision.reason)
+    elif isinstance(decision, Order):
+        yield Step("grant", True, _order(decision))
+    elif scene.problem:
+        yield Step("firewall", False, scene.problem)
+    else:
+        yield Step("grant", True, f"{_approval(decision)}, by {scene.firewall}")
+
+
+def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
+    """Go through gate and handshake; return the request if it is authentic."""
+    names: list[str] = []
+
+    def find_psk(public: bytes) -> bytes:
+        psk = scene.users.psk(public)
+        names.append(scene.users.owner(public)[1].name)
+        return psk
+
+    try:
+        opened = open_datagram(payload, scene.keys, find_psk)
+    except NotOurs as error:
+        yield Step("gate", False, _not_ours(str(error)))
+        return None
+    except PacketError as error:
+        yield _GATE
+        if isinstance(error, Unauthentic):
+            yield Step("handshake", False, _unauthentic(str(error), names))
+        else:
+            yield Step("handshake", True, f"made by {names[0]}")
+            yield Step("request", False, f"breaks a rule of the protocol: {error}")
+        return None
+    yield _GATE
+    key, user = scene.users.owner(opened.client)
+    which = f", with key {user.keys.index(key) + 1} of {len(user.keys)}"
+    yield Step("handshake", True, f"made by {user.name}{which}")
+    return Opened(opened.request, user, key, opened.identity)
+
+
+_GATE = Step("gate", True, "size, mac and tag are right: it is for this server")
+
+
+def _not_ours(reason: str) -> str:
+    sizes = " or ".join(map(str, DATAGRAM_SIZES))
+    remedies = {
+        "size": f"a packet of ours has {sizes} bytes",
+        "mac": "made for another server's key, or changed on the way",
+        "tag": "made for another server's key, or changed on the way",
+    }
+    return f"wrong {reason}: {remedies[reason]}"
+
+
+def _unauthentic(reason: str, names: list[str]) -> str:
+    if names:
+        return f"{reason}: {names[0]} has another psk here, or it was changed"
+    return reason
+
+
+def _admit(
+    opened: Opened, source: bytes, now: int, replay: Admission
+) -> Generator[Step, None, bool]:
+    """Go through the replay check, and remember the packet."""
+    request = opened.request
+    entry = Entry(opened.identity[:IDENTITY_SIZE], request.time)
+    try:
+        replay.admit(entry, source, now)
+    except Replayed as error:
+        yield Step("replay", False, str(error))
+        return False
+    except PacketError as error:
+        yield Step("replay", True, "not accepted before")
+        yield Step("time", False, f"{error}: made {utc(request.time)}")
+        return False
+    yield Step("replay", True, "not accepted before")
+    late = (now - request.time) / 1000
+    when = f"{abs(late):.3f} s {'ago' if late >= 0 else 'in the future'}"
+    yield Step("time", True, f"made {utc(request.time)}, {when}")
+    return True
+
+
+def _wish(request: Request) -> str:
+    if request.command:
+        return f"run {_words(request.command)}"
+    address = text(request.address) if request.address else "where it comes from"
+    seconds = f"{request.lifetime} s" if request.lifetime else "the usual time"
+    port = Port(request.protocol, request.port)
+    wish = f"open {port} for {address}, for {seconds}"
+    if request.source_port:
+        wish += f", from source port {request.source_port}"
+    return wish
+
+
+def _order(order: Order) -> str:
+    command = order.command
+    account = f"as {command.run_as}, for at most {command.seconds} s"
+    return f"run {command.name} {account}: {_words(order.argv)}"
+
+
+def _approval(approval: Approval) -> str:
+    grant = approval.grant
+    narrowed = {
+        Width.FLOW: f", from source port {grant.source_port}",
+        Width.ONCE: ", for one connection",
+        Width.ADDRESS: "",
+    }
+    return (
+        f"{text(grant.address)} may reach {grant.port} for {approval.seconds} s"
+        f"{narrowed[grant.width]} (width {grant.width.label})"
+    )
+
+
+def _words(argv: tuple[str, ...]) -> str:
+    """Spell what a client sent so that it cannot move a terminal's cursor."""
+    return " ".join(map(ascii, argv))
+
+
+def utc(milliseconds: int) -> str:
+    """Spell a time as people do, in UTC; one of the far future as it is."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return f"{milliseconds} ms after 1970"
+    return moment.isoformat(" ", "milliseconds").replace("+00:00", " UTC")

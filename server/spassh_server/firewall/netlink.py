@@ -1,0 +1,167 @@
+"""Requests to the kernel by netlink(7), and its answers taken apart.
+
+No byte is read beyond the end of what the kernel sent, and there is a bound on how much
+it may send and on how long it may take: what does not fit is an error.
+"""
+
+import errno
+import socket
+from collections.abc import Iterator
+from struct import Struct, unpack_from
+from types import TracebackType
+from typing import Final, Self
+
+NETFILTER: Final = 12  # NETLINK_NETFILTER
+
+ANSWER_SECONDS: Final = 5.0
+"""How long the kernel may be silent. It mostly answers before `send` returns."""
+
+MAX_ANSWERS: Final = 1 << 20
+"""Messages of one answer: a conntrack table of four times its default size."""
+
+_REQUEST_AND_ACK, _DUMP = 0x0001 | 0x0004, 0x0300
+_ERROR, _DONE = 2, 3
+_NESTED = 0x8000
+_KIND_BITS = 0x3FFF
+_HEADER = Struct("=IHHII")  # length, kind, flags, sequence number, port
+_ATTRIBUTE = Struct("=HH")  # length, kind
+_RECEIVE_BYTES = 1 << 17  # what the kernel puts into one packet is a quarter of it
+
+
+class Netlink:
+    """A netlink socket of one `protocol`, closed at the end of `with`."""
+
+    def __init__(self, protocol: int) -> None:
+        """Open it.
+
+        Raises:
+            OSError: the kernel does not know this protocol.
+        """
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, protocol)
+        self._socket.settimeout(ANSWER_SECONDS)
+        self._sequence = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def ask(self, kind: int, body: bytes) -> list[bytes]:
+        """Make a request and return the bodies of the messages that answer it.
+
+        Raises:
+            OSError: the kernel refused, was silent, or said what makes no sense.
+        """
+        return list(self._ask(kind, 0, body))
+
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """Ask for all of something, and yield the body of each message.
+
+        Raises:
+            OSError: as `ask` does.
+        """
+        return self._ask(kind, _DUMP, body)
+
+    def _ask(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
+        self._sequence += 1
+        flags |= _REQUEST_AND_ACK
+        self._socket.sendto(message(kind, flags, body, self._sequence), (0, 0))
+        for _ in range(MAX_ANSWERS):
+            for sequence, answer_kind, answer in self._receive():
+                if sequence != self._sequence:
+                    continue  # the rest of an answer that nobody wanted to the end
+                if answer_kind == _ERROR:
+                    _raise_for(answer)
+                    return
+                if answer_kind == _DONE:
+                    return
+                yield answer
+        raise OSError(errno.EOVERFLOW, "netlink: there is no end to the answer")
+
+    def _receive(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield sequence number, kind and body of the messages in the next packet."""
+        data, _, flags, (sender, _) = self._socket.recvmsg(_RECEIVE_BYTES)
+        if flags & socket.MSG_TRUNC:
+            raise OSError(errno.EMSGSIZE, "netlink: an answer is too long")
+        if not sender:  # the kernel: other processes have a number
+            yield from parse_messages(data)
+
+
+def message(kind: int, flags: int, body: bytes, sequence: int = 0) -> bytes:
+    """Return a netlink message."""
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
+
+
+def parse_messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield sequence number, kind and body of each of the messages in `data`.
+
+    Raises:
+        OSError: they do not fill it exactly.
+    """
+    at = 0
+    while at < len(data):
+        if at + _HEADER.size > len(data):
+            raise _broken()
+        length, kind, _, sequence, _ = _HEADER.unpack_from(data, at)
+        if not _HEADER.size <= length <= len(data) - at:
+            raise _broken()
+        yield sequence, kind, data[at + _HEADER.size : at + length]
+        at += _aligned(length)
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return an attribute, padded."""
+    length = _ATTRIBUTE.size + len(payload)
+    return _ATTRIBUTE.pack(length, kind) + payload + bytes(-length % 4)
+
+
+def nested(kind: int, payload: bytes) -> bytes:
+    """Return an attribute that consists of attributes."""
+    return attribute(kind | _NESTED, payload)
+
+
+def parse_attributes(data: bytes) -> dict[int, bytes]:
+    """Return the payloads of the attributes in `data`, by their kinds.
+
+    Raises:
+        OSError: they do not fill it exactly.
+    """
+    found = {}
+    at = 0
+    while at < len(data):
+        if at + _ATTRIBUTE.size > len(data):
+            raise _broken()
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if not _ATTRIBUTE.size <= length <= len(data) - at:
+            raise _broken()
+        found[kind & _KIND_BITS] = data[at + _ATTRIBUTE.size : at + length]
+        at += _aligned(length)
+    return found
+
+
+def _aligned(length: int) -> int:
+    return length + -length % 4
+
+
+def _raise_for(answer: bytes) -> None:
+    """Raise the error in the body of an NLMSG_ERROR, unless it says that all is well.
+
+    Raises:
+        OSError: it is one.
+    """
+    if len(answer) < 4:
+        raise _broken()
+    (code,) = unpack_from("=i", answer)
+    if code:
+        raise OSError(-code, "netlink: the kernel refused")
+
+
+def _broken() -> OSError:
+    return OSError(errno.EBADMSG, "netlink: an answer is cut short")

@@ -1,0 +1,117 @@
+"""libpcap through scapy's ctypes bindings, and nothing else of scapy.
+
+What scapy 2.5 to 2.8 does not bind is bound here, all of it in any libpcap since 1.5.
+"""
+
+import ctypes
+import os
+from typing import Any
+
+from scapy.libs import winpcapy as pcap
+
+from spassh.protocol.limits import DATAGRAM_SIZES
+
+ERRBUF = 256
+"""Bytes of a buffer for an error, as PCAP_ERRBUF_SIZE."""
+_UDP_HEADER = 8
+_PCAP_NETMASK_UNKNOWN = 0xFFFFFFFF
+
+lib = pcap._lib  # noqa: SLF001 - the one way to what scapy does not bind
+lib.pcap_set_immediate_mode.argtypes = [ctypes.POINTER(pcap.pcap_t), ctypes.c_int]
+lib.pcap_set_immediate_mode.restype = ctypes.c_int
+lib.pcap_set_buffer_size.argtypes = [ctypes.POINTER(pcap.pcap_t), ctypes.c_int]
+lib.pcap_set_buffer_size.restype = ctypes.c_int
+lib.pcap_fopen_offline.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+lib.pcap_fopen_offline.restype = ctypes.POINTER(pcap.pcap_t)
+
+
+class CaptureError(Exception):
+    """libpcap did not do what was asked. `hint` may name the remedy."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Handle:
+    """An open pcap_t, of an interface or of a file."""
+
+    def __init__(self, name: str, pointer: Any) -> None:
+        """Take `pointer` over; `name` is what its errors begin with."""
+        self.name = name
+        self.pointer = pointer
+        self._header = ctypes.POINTER(pcap.pcap_pkthdr)()
+        self._data = ctypes.POINTER(ctypes.c_ubyte)()
+
+    @property
+    def link(self) -> int:
+        """The link type, a DLT number."""
+        return int(pcap.pcap_datalink(self.pointer))
+
+    def filter(self, expression: str) -> None:
+        """Let only those frames through.
+
+        Raises:
+            CaptureError: libpcap cannot compile it for this link type, or set it.
+        """
+        program = pcap.bpf_program()
+        if pcap.pcap_compile(
+            self.pointer,
+            ctypes.byref(program),
+            expression.encode(),
+            1,
+            _PCAP_NETMASK_UNKNOWN,
+        ):
+            raise CaptureError(f"{self.name}: filter: {self.problem()}")
+        try:
+            if pcap.pcap_setfilter(self.pointer, ctypes.byref(program)):
+                raise CaptureError(f"{self.name}: filter: {self.problem()}")
+        finally:
+            pcap.pcap_freecode(ctypes.byref(program))
+
+    def next(self) -> int:
+        """Go to the next frame; return what pcap_next_ex(3PCAP) does: 1 if there is."""
+        return int(
+            pcap.pcap_next_ex(
+                self.pointer, ctypes.byref(self._header), ctypes.byref(self._data)
+            )
+        )
+
+    def frame(self) -> bytes:
+        """Copy the frame that `next` went to."""
+        return ctypes.string_at(self._data, self._header.contents.caplen)
+
+    def time(self) -> int:
+        """Return when that frame was captured, in milliseconds since 1970."""
+        stamp = self._header.contents.ts
+        return int(stamp.tv_sec) * 1000 + int(stamp.tv_usec) // 1000
+
+    def problem(self) -> str:
+        """Return what went wrong last, in libpcap's words."""
+        return error_text(pcap.pcap_geterr(self.pointer))
+
+    def close(self) -> None:
+        """Close it. It may be closed again without harm."""
+        if self.pointer:
+            pcap.pcap_close(self.pointer)
+            self.pointer = None
+
+
+def error_text(message: bytes | None) -> str:
+    """Return an error of libpcap as text."""
+    return os.fsdecode(message or b"").strip() or "unknown error"
+
+
+def filter_expression(port: int) -> str:
+    """Return the libpcap filter for datagrams to `port`: whole UDP of our sizes.
+
+    What it lets through still has to be parsed: `datagram` assumes nothing of it.
+    """
+
+    def sizes(field: str) -> str:
+        return " or ".join(f"{field} = {size + _UDP_HEADER}" for size in DATAGRAM_SIZES)
+
+    # In libpcap's language udp[...] means IPv4 only, and leaves fragments out.
+    ipv4 = f"ip and udp dst port {port} and ({sizes('udp[4:2]')})"
+    ipv6 = f"ip6 and ip6[6] = 17 and ip6[42:2] = {port} and ({sizes('ip6[44:2]')})"
+    return f"({ipv4}) or ({ipv6})"

@@ -1,0 +1,59 @@
+"""spasshd revoke and flush: take grants back before they end by themselves."""
+
+from argparse import Namespace
+from ipaddress import ip_address
+
+from spassh.protocol.errors import TextFormError
+from spassh.protocol.names import check_user
+
+from .. import config, control, events
+from ..addresses import grantable, text
+from ..daemon import is_alive
+
+
+def run(options: Namespace) -> int:
+    """Take back the grants of a user or of an address, or all; say how many."""
+    settings = config.load(options.config)
+    try:
+        # Nothing is all for the daemon. An empty word on the command line is a mistake.
+        target = "" if options.target is None else _spelled(options.target)
+    except TextFormError as error:
+        events.error(error, "give the name of a user, or an address")
+        return 2
+    request = control.render_revoke(target, sessions=options.kill)
+    try:
+        answer = control.ask(settings.run_dir, request)
+    except control.NotRunningError:
+        if is_alive(settings):
+            hint = "grants may live on: 'spasshd status' shows those in the kernel"
+            events.error("spasshd does not answer", hint)
+            return 1
+        hint = "start it with 'spasshd run', or 'spasshd stop --open' removes all"
+        events.error("spasshd is not running", hint)
+        return 3
+    if "error" in answer:
+        events.error(answer["error"])
+        return 1
+    grants, sessions = answer.get("grants"), answer.get("sessions")
+    if type(grants) is not int or type(sessions) is not int:
+        events.error("spasshd does not know this verb", "restart it: it is older")
+        return 1
+    print(f"grants taken back: {grants}")
+    if options.kill:
+        print(f"connections ended: {sessions}")
+    return 0
+
+
+def _spelled(target: str) -> str:
+    """Return an address in its one spelling, or the name of a user as it is.
+
+    Raises:
+        TextFormError: it is neither.
+    """
+    try:
+        address = ip_address(target).packed
+    except ValueError:
+        return check_user(target)
+    if not grantable(address):
+        raise TextFormError(f"not an address of one host: {target!r}")
+    return text(address)
