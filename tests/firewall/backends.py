@@ -8,8 +8,10 @@ import time
 
 import pytest
 
-from spassh_server.firewall import Firewall, Grant, Settings, run
+from spassh_server.firewall import Firewall, Grant, Settings, Width, run
 from spassh_server.firewall.iptables import Iptables
+from spassh_server.firewall.libnftables import LibNftables
+from spassh_server.firewall.nft_program import NftProgram
 from spassh_server.firewall.nftables import Nftables
 from spassh_server.ports import Port
 
@@ -18,7 +20,9 @@ DNS = Port(17, 53)
 KNOCK_PORT = 62201
 MARK = 0x2000_0000
 
-SETTINGS = Settings("spassh-t", (SSH, DNS), KNOCK_PORT, MARK)
+SETTINGS = Settings(
+    "spassh-t", (SSH, DNS), KNOCK_PORT, MARK, grant_ports=(SSH, DNS, Port(17, 22))
+)
 
 VARIANTS = {
     "iptables-nft with ipset": ("-nft", True),
@@ -26,21 +30,37 @@ VARIANTS = {
     "iptables-legacy with ipset": ("-legacy", True),
     "iptables-legacy": ("-legacy", False),
 }
-KINDS = ("nftables", *VARIANTS)
+KINDS = ("nftables", "nftables by program", *VARIANTS)
+# Without ipset, there is nothing that a packet could use up.
+ONCE_KINDS = tuple(kind for kind in KINDS if "nftables" in kind or "ipset" in kind)
 
 
 def make(kind: str, settings: Settings = SETTINGS) -> Firewall:
     """Return a new back end of that kind: what a new process would have."""
     if kind == "nftables":
-        return Nftables(settings)
+        return Nftables(settings, LibNftables())
+    if kind == "nftables by program":
+        return Nftables(settings, NftProgram())
     variant, ipset = VARIANTS[kind]
     return Iptables(settings._replace(ipset=ipset), time.time, variant)
 
 
-def to(address: str, port: Port = SSH) -> Grant:
+def to(
+    address: str, port: Port = SSH, width: Width = Width.ADDRESS, source_port: int = 0
+) -> Grant:
     """Return the grant of `port` to `address`."""
+    return Grant(packed(address), port, width, source_port)
+
+
+def packed(address: str) -> bytes:
+    """Return the bytes of `address`."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return Grant(socket.inet_pton(family, address), port)
+    return socket.inet_pton(family, address)
+
+
+def left(firewall: Firewall) -> dict[Grant, int]:
+    """Return the seconds that each live grant has left."""
+    return {active.grant: active.seconds_left for active in firewall.grants()}
 
 
 def python(script: str) -> subprocess.Popen[str]:

@@ -126,25 +126,50 @@ class Network:
                 sock.setblocking(False)
                 self._listeners[family, port] = sock
 
-    def answer(self, source: str, port: int = 22, *, patience: float = 2.0) -> str:
+    def answer(
+        self,
+        source: str,
+        port: int = 22,
+        *,
+        patience: float = 2.0,
+        source_port: int = 0,
+    ) -> str:
         """Connect from `source`; return "open", "refused" or "silent"."""
-        return self._answers([source], port, patience)[0]
+        return self.answers([source], port, patience, source_port)[0]
 
     def is_silent(self, *sources: str, port: int = 22) -> bool:
         """Tell whether nothing at all answers to any of `sources`."""
-        return set(self._answers(sources, port, _SILENCE_SECONDS)) == {"silent"}
+        return set(self.answers(sources, port, _SILENCE_SECONDS)) == {"silent"}
 
     def is_closed(self, *sources: str, port: int = 22) -> bool:
         """Tell whether none of them can connect, whatever the host may say about it."""
-        return "open" not in self._answers(sources, port, _SILENCE_SECONDS)
+        return "open" not in self.answers(sources, port, _SILENCE_SECONDS)
 
     def is_open(self, *sources: str, port: int = 22) -> bool:
         """Tell whether all of them can connect."""
-        return set(self._answers(sources, port, 2.0)) == {"open"}
+        return set(self.answers(sources, port, 2.0)) == {"open"}
 
-    def session(self, source: str, port: int = 22) -> "Session":
+    def answers(
+        self,
+        sources: Sequence[str],
+        port: int = 22,
+        patience: float = 2.0,
+        source_port: int = 0,
+    ) -> list[str]:
+        """Connect from all `sources` at once, and wait for the answers together."""
+        sockets = [self._dial(source, port, source_port) for source in sources]
+        deadline = time.monotonic() + patience
+        answers = []
+        for sock in sockets:
+            answers.append(_answer(sock, deadline - time.monotonic()))
+            if answers[-1] == "open":
+                self._accept(sock, port).close()
+            sock.close()
+        return answers
+
+    def session(self, source: str, port: int = 22, source_port: int = 0) -> "Session":
         """Connect from `source` and keep the connection."""
-        sock = self._dial(source, port)
+        sock = self._dial(source, port, source_port)
         assert _answer(sock, 2.0) == "open"
         return Session(self._keep(sock), self._keep(self._accept(sock, port)))
 
@@ -180,27 +205,18 @@ class Network:
         finally:
             self._move("server")
 
-    def client_socket(self, source: str, kind: int) -> socket.socket:
+    def client_socket(
+        self, source: str, kind: int, source_port: int = 0
+    ) -> socket.socket:
         """Return a socket of the client's namespace that is bound to `source`."""
         with nullcontext() if source in LOOPBACK else self.client():
             sock = socket.socket(_family(source), kind)
-        sock.bind((source, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((source, source_port))
         return sock
 
-    def _answers(self, sources: Sequence[str], port: int, patience: float) -> list[str]:
-        """Connect from all `sources` at once, and wait for the answers together."""
-        sockets = [self._dial(source, port) for source in sources]
-        deadline = time.monotonic() + patience
-        answers = []
-        for sock in sockets:
-            answers.append(_answer(sock, deadline - time.monotonic()))
-            if answers[-1] == "open":
-                self._accept(sock, port).close()
-            sock.close()
-        return answers
-
-    def _dial(self, source: str, port: int) -> socket.socket:
-        sock = self.client_socket(source, socket.SOCK_STREAM)
+    def _dial(self, source: str, port: int, source_port: int = 0) -> socket.socket:
+        sock = self.client_socket(source, socket.SOCK_STREAM, source_port)
         sock.setblocking(False)
         sock.connect_ex((_server(source), port))
         return sock
@@ -249,7 +265,7 @@ class Session:
         self._near = near
         self._far = far
         for sock in (near, far):
-            sock.settimeout(3)
+            sock.setblocking(True)
 
     @property
     def port(self) -> int:
@@ -261,14 +277,15 @@ class Session:
         """Have the server send `data`."""
         self._far.sendall(data)
 
-    def lives(self) -> bool:
+    def lives(self, patience: float = 3.0) -> bool:
         """Tell whether bytes still get through, both ways."""
         for sender, receiver in ((self._near, self._far), (self._far, self._near)):
-            sender.sendall(b"ping")
+            receiver.settimeout(patience)
             try:
+                sender.sendall(b"ping")
                 if receiver.recv(4) != b"ping":
                     return False
-            except TimeoutError:
+            except (TimeoutError, ConnectionError):
                 return False
         return True
 

@@ -2,10 +2,11 @@
 
 import signal
 from functools import partial
+from ipaddress import ip_network
 from itertools import count
 
 import pytest
-from firewall.backends import DNS, KNOCK_PORT, SETTINGS, SSH, make, python, to
+from firewall.backends import DNS, KNOCK_PORT, SETTINGS, SSH, left, make, python, to
 from firewall.network import (
     CLIENT,
     LOOPBACK,
@@ -85,7 +86,7 @@ def test_grants_are_told_as_they_were_given(firewall: Firewall) -> None:
     }
     for grant, seconds in wanted.items():
         firewall.grant(grant, seconds)
-    told = dict(firewall.grants())
+    told = left(firewall)
     assert told.keys() == wanted.keys()
     for grant, seconds in wanted.items():
         assert seconds - 3 <= told[grant] <= seconds
@@ -98,10 +99,8 @@ def test_granting_again_extends_and_neither_shortens_nor_duplicates(
     for address in CLIENTS:
         for seconds, least in ((100, 100), (200, 200), (50, 200), (200, 200), (1, 200)):
             firewall.grant(to(address), seconds)
-            (left,) = [
-                left for grant, left in firewall.grants() if grant == to(address)
-            ]
-            assert least - 8 <= left <= least
+            assert least - 8 <= left(firewall)[to(address)] <= least
+    assert left(firewall).keys() == {to(address) for address in CLIENTS}
 
 
 def test_a_grant_that_has_just_ended_can_be_given_again(
@@ -129,7 +128,7 @@ def test_revoking_closes_and_may_be_repeated(
             firewall.revoke(to(CLIENT[version]))
             assert network.is_silent(CLIENT[version])
             assert network.is_open(STRANGER[version])
-    assert dict(firewall.grants()).keys() == {to(address) for address in STRANGERS}
+    assert left(firewall).keys() == {to(address) for address in STRANGERS}
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
@@ -207,7 +206,7 @@ def test_preparing_again_keeps_grants_and_changes_nothing(
         second.prepare()
         assert network.is_open(*CLIENTS)
         assert network.is_silent(*STRANGERS)
-        assert [left > 50 for _, left in second.grants()] == [True, True]
+        assert [seconds > 50 for seconds in left(second).values()] == [True, True]
     assert second.repair() is False
     assert all(session.lives() for session in sessions)
     for source in CLIENTS:
@@ -247,7 +246,7 @@ def test_what_is_protected_may_change(kind: str, network: Network) -> None:
     assert changed.repair() is False
     assert network.is_open(*EVERYBODY)
     assert network.is_silent(*EVERYBODY, port=80)
-    assert dict(changed.grants()).keys() == {to(CLIENT[4])}
+    assert left(changed).keys() == {to(CLIENT[4])}
 
 
 def test_with_nothing_to_protect_an_open_host_stays_open(
@@ -258,6 +257,52 @@ def test_with_nothing_to_protect_an_open_host_stays_open(
     firewall.grant(to(CLIENT[4]), 60)
     assert network.is_open(*EVERYBODY)
     assert not any(network.udp_is_refused(source, KNOCK_PORT) for source in EVERYBODY)
+
+
+def test_without_a_drop_of_our_own_nothing_is_dropped(
+    kind: str, network: Network
+) -> None:
+    firewall = make(kind, SETTINGS._replace(own_drop=False))
+    before = [network.udp_is_refused(source, KNOCK_PORT) for source in CLIENTS]
+    firewall.prepare()
+    firewall.grant(to(CLIENT[4]), 60)
+    assert network.is_open(*EVERYBODY)
+    assert all(network.udp_arrives(source, DNS.number) for source in EVERYBODY)
+    after = [network.udp_is_refused(source, KNOCK_PORT) for source in STRANGERS]
+    assert before == after == [True, True]
+    assert firewall.repair() is False
+    firewall.remove()
+    assert network.is_open(*EVERYBODY)
+
+
+def test_some_networks_need_no_grant(kind: str, network: Network) -> None:
+    always = ("192.0.2.2/31", "192.0.2.2", "10.0.0.0/8", "10.1.0.0/16", "2001:db8::2")
+    networks = tuple(map(ip_network, always))
+    firewall = make(kind, SETTINGS._replace(always_allow=networks))
+    firewall.prepare()
+    assert network.is_open(*CLIENTS, STRANGER[4])
+    assert all(network.udp_arrives(source, DNS.number) for source in CLIENTS)
+    assert network.is_silent(STRANGER[6])
+    assert not network.udp_arrives(STRANGER[6], DNS.number)
+    assert firewall.repair() is False
+    assert firewall.grants() == []
+    make(kind).prepare()
+    assert network.is_silent(*EVERYBODY)
+
+
+def test_everybody_may_be_without_need_of_a_grant(kind: str, network: Network) -> None:
+    everybody = (ip_network("0.0.0.0/0"), ip_network("::/0"), ip_network("::/64"))
+    firewall = make(kind, SETTINGS._replace(always_allow=everybody))
+    firewall.prepare()
+    assert network.is_open(*EVERYBODY)
+
+
+def test_an_honest_host_is_warned_of_nothing(
+    firewall: Firewall, network: Network
+) -> None:
+    assert firewall.warnings() == []
+    firewall.prepare()
+    assert firewall.warnings() == []
 
 
 def test_nothing_answers_on_the_knock_port(
@@ -320,16 +365,19 @@ def test_a_connection_lets_no_other_begin_on_its_addresses_and_ports(
 ) -> None:
     """Conntrack takes a bare SYN for a part of it, and the server's socket may be gone.
 
-    Who was let in once would come in again and again, without a grant.
+    Who was let in once would come in again and again, without a grant. A socket answers
+    to such a SYN twice a second, so there is one for each question.
     """
     firewall.prepare()
     firewall.grant(to(CLIENT[version]), 60)
-    session = network.session(CLIENT[version])
-    syn = wrappings(version, CLIENT[version], session.port, 22)["plain"]
-    assert is_answered(network, version, syn, session.port, 2.0)
+    first, second = (network.session(CLIENT[version]) for _ in range(2))
+    syn = wrappings(version, CLIENT[version], first.port, 22)["plain"]
+    assert is_answered(network, version, syn, first.port, 2.0)
     firewall.revoke(to(CLIENT[version]))
-    assert not is_answered(network, version, syn, session.port, 0.2)
-    assert session.lives()
+    syn = wrappings(version, CLIENT[version], second.port, 22)["plain"]
+    assert not is_answered(network, version, syn, second.port, 0.2)
+    assert first.lives()
+    assert second.lives()
 
 
 def test_a_connection_that_a_helper_expects_is_not_let_in(

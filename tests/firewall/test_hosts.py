@@ -1,113 +1,20 @@
 """Hosts that have a firewall already: a grant gets through, and theirs stays theirs."""
 
-import re
+from ipaddress import ip_network
 
 import pytest
-from firewall.backends import MARK, SETTINGS, SSH, make, to
+from firewall.backends import MARK, ONCE_KINDS, SETTINGS, SSH, make, to
+from firewall.hosts import HOSTS, NATIVE, load_anew, on_each, set_up
 from firewall.network import CLIENT, STRANGER, Network, everything, sh
 
+from spassh_server.firewall import Width
 from spassh_server.ports import Port
 
 CLIENTS = tuple(CLIENT.values())
 STRANGERS = tuple(STRANGER.values())
 EVERYBODY = CLIENTS + STRANGERS
 
-NATIVE = {
-    "nftables that drops": """
-        table inet host {
-            chain input {
-                type filter hook input priority filter; policy drop
-                ct state established accept
-            }
-        }
-    """,
-    # as firewalld does
-    "nftables that rejects at its end": """
-        table inet host {
-            chain filter_INPUT {
-                type filter hook input priority filter + 10; policy accept
-                ct state established accept
-                reject with icmpx admin-prohibited
-            }
-        }
-    """,
-    "nftables that drops in another chain": """
-        table inet host {
-            chain judge {
-                drop
-            }
-            chain input {
-                type filter hook input priority filter; policy accept
-                ct state established accept
-                meta l4proto vmap { tcp : jump judge }
-            }
-        }
-    """,
-    "nftables for each family": """
-        table ip host {
-            chain input {
-                type filter hook input priority filter; policy drop
-                ct state established accept
-            }
-        }
-        table ip6 host {
-            chain input {
-                type filter hook input priority filter; policy drop
-                ct state established accept
-            }
-        }
-    """,
-    # with a set, which iptables cannot read
-    "nftables under the names of iptables": """
-        table ip filter {
-            set friends { type ipv4_addr; }
-            chain INPUT {
-                type filter hook input priority filter; policy drop
-                ct state established accept
-                ip saddr @friends accept
-            }
-        }
-        table ip6 filter {
-            set friends { type ipv6_addr; }
-            chain INPUT {
-                type filter hook input priority filter; policy drop
-                ct state established accept
-                ip6 saddr @friends accept
-            }
-        }
-    """,
-}
-
-
-def set_up(host: str) -> None:
-    """Give the server's namespace that kind of firewall."""
-    if host in NATIVE:
-        sh("nft", "-f", "-", text=NATIVE[host])
-        return
-    for program in ("iptables", "ip6tables"):
-        lines = ["*filter", ":INPUT DROP"]
-        lines.append("-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT")
-        restore = host.replace("iptables", program) + "-restore"
-        sh(restore, text="\n".join([*lines, "COMMIT", ""]))
-
-
-def load_anew(host: str) -> None:
-    """Do what a firewall does that is reloaded: forget all it had."""
-    for table in re.findall(r"table (\w+ \w+)", NATIVE.get(host, "")):
-        sh("nft", "delete", "table", *table.split())
-    set_up(host)
-
-
-HOSTS = [
-    *(("nftables", host) for host in ("iptables-nft", "iptables-legacy", *NATIVE)),
-    ("iptables-nft with ipset", "iptables-nft"),
-    ("iptables-nft", "iptables-nft"),
-    ("iptables-legacy with ipset", "iptables-legacy"),
-    ("iptables-legacy", "iptables-legacy"),
-]
-on_each_host = pytest.mark.parametrize(
-    ("kind", "host"), HOSTS, ids=[f"{kind} on {host}" for kind, host in HOSTS]
-)
+on_each_host = on_each(HOSTS)
 
 
 @pytest.mark.parametrize("protect", [(), (SSH,)], ids=["open", "protected"])
@@ -130,6 +37,31 @@ def test_a_grant_gets_through_a_host_that_drops(
     assert all(session.lives() for session in sessions)
 
 
+@pytest.mark.parametrize("own_drop", [True, False], ids=["ours too", "only theirs"])
+@on_each_host
+def test_grants_of_all_widths_get_through_a_host_that_drops(
+    kind: str, host: str, own_drop: bool, network: Network
+) -> None:
+    set_up(host)
+    always = (ip_network(STRANGER[4]), ip_network(STRANGER[6]))
+    settings = SETTINGS._replace(own_drop=own_drop, always_allow=always)
+    firewall = make(kind, settings)
+    firewall.prepare()
+    assert network.is_open(*STRANGERS)
+    assert network.is_closed(*EVERYBODY, port=80)
+    for source in CLIENTS:
+        firewall.grant(to(source, SSH, Width.FLOW, 40001), 60)
+        assert network.answer(source, source_port=40002, patience=0.03) != "open"
+        sessions = [network.session(source, source_port=40001)]
+        if kind in ONCE_KINDS:
+            firewall.grant(to(source, SSH, Width.ONCE), 60)
+            sessions.append(network.session(source))
+        assert network.is_closed(source)
+        assert all(session.lives() for session in sessions)
+    firewall.remove()
+    assert network.is_closed(*EVERYBODY)
+
+
 @on_each_host
 def test_a_firewall_that_was_loaded_anew_is_mended(
     kind: str, host: str, network: Network
@@ -145,7 +77,7 @@ def test_a_firewall_that_was_loaded_anew_is_mended(
     assert firewall.repair() is True
     assert firewall.repair() is False
     # Grants that are rules went with the other rules of iptables.
-    if kind == "nftables" or kind.endswith("ipset"):
+    if "nftables" in kind or kind.endswith("ipset"):
         assert network.is_open(*CLIENTS)
     for source in CLIENTS:
         firewall.grant(to(source), 60)

@@ -4,10 +4,14 @@ import os
 import time
 
 import pytest
-from firewall.backends import DNS, MARK, SETTINGS, make, only, to
-from firewall.network import CLIENT, STRANGER, Network, everything, sh
+from firewall.backends import DNS, MARK, SETTINGS, make, only, python, to
+from firewall.hosts import set_up_forward
+from firewall.inner import INNER, Inner
+from firewall.network import CLIENT, STRANGER, VERSIONS, Network, everything, sh
+from firewall.packets import is_answered, wrappings
+from firewall.test_forwards import GATEWAY, SHELL, route_to_inner
 
-from spassh_server.firewall import FirewallError, foreign
+from spassh_server.firewall import FirewallError, Width, foreign
 from spassh_server.firewall.libnftables import LibNftables
 
 CLIENTS = tuple(CLIENT.values())
@@ -35,11 +39,15 @@ def test_after_flush_ruleset_the_next_repair_protects_again(network: Network) ->
         "insert rule inet spassh-t input accept",
         "add rule inet spassh-t input tcp dport 22 accept",
         "add chain inet spassh-t other { type filter hook input priority -11; }",
+        "add chain inet spassh-t other",
         "flush chain inet spassh-t input; delete chain inet spassh-t input",
+        "flush chain inet spassh-t lead4",
+        "flush chain inet spassh-t prerouting",
+        "insert rule inet spassh-t forward accept",
     ],
 )
 def test_damage_to_our_own_table_is_mended(damage: str, network: Network) -> None:
-    firewall = make("nftables")
+    firewall = make("nftables", GATEWAY)
     firewall.prepare()
     intact = everything()
     assert firewall.repair() is False
@@ -94,14 +102,108 @@ def test_a_table_of_our_name_that_we_did_not_make_is_replaced(
     assert firewall.repair() is False
 
 
+OLDER = """
+add table inet spassh-t
+add set inet spassh-t granted4 {{ type ipv4_addr . inet_proto . inet_service; \
+    flags timeout; timeout 15s; }}
+add set inet spassh-t granted6 {{ type ipv6_addr . inet_proto . inet_service; \
+    flags timeout; timeout 15s; }}
+add {chain}
+add rule inet spassh-t input ip saddr . meta l4proto . th dport @granted4 accept
+add rule inet spassh-t input ip6 saddr . meta l4proto . th dport @granted6 accept
+add rule inet spassh-t input tcp dport 22 drop
+add element inet spassh-t granted4 {{ {client} . 6 . 22 timeout 600s }}
+"""
+
+
+def test_a_table_of_an_older_version_is_replaced_without_a_gap(
+    network: Network,
+) -> None:
+    """Its sets are fewer. What it granted stays granted."""
+    script = """
+from firewall.backends import make
+print("ready", flush=True)
+for _ in range(8):
+    make("nftables").prepare()
+    input()
+"""
+    older = OLDER.format(chain=CHAIN, client=CLIENT[4])
+    anew = f"delete table inet spassh-t\n{older}"
+    sh("nft", "-f", "-", text=older)
+    with python(script) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+        while process.poll() is None:
+            assert network.answer(STRANGER[4], patience=0.002) != "open"
+            assert network.is_open(CLIENT[4])
+            if "flow4" in sh("nft", "list", "table", "inet", "spassh-t"):
+                sh("nft", "-f", "-", text=anew)
+                process.stdin.write("\n")
+                process.stdin.flush()
+        assert process.returncode == 0
+    make("nftables").prepare()
+    ((grant, seconds, _),) = make("nftables").grants()
+    assert grant == to(CLIENT[4])
+    assert 590 < seconds <= 600
+
+
+def test_a_kernel_without_grants_for_one_connection_has_all_others(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = LibNftables.check
+
+    def refuse(nft: LibNftables, script: str) -> None:
+        if "limit rate" in script:
+            raise FirewallError("nftables: Could not process rule")
+        check(nft, script)
+
+    monkeypatch.setattr(LibNftables, "check", refuse)
+    firewall = make("nftables")
+    assert firewall.unavailable() is None
+    assert firewall.widths == {Width.FLOW, Width.ADDRESS}
+    firewall.prepare()
+    for source in CLIENTS:
+        firewall.grant(to(source, width=Width.FLOW, source_port=40001), 60)
+        with pytest.raises(FirewallError, match="once"):
+            firewall.grant(to(source, width=Width.ONCE), 60)
+        assert network.answer(source, source_port=40001) == "open"
+        assert network.is_silent(source)
+    assert firewall.repair() is False
+    assert "once" not in everything()
+
+
+def test_chains_before_ours_are_warned_of(network: Network) -> None:
+    sh("nft", "-f", "-", text=EARLY)
+    firewall = make("nftables")
+    firewall.prepare()
+    assert firewall.warnings() == [
+        "chain ip early one may drop granted packets: it comes before ours"
+    ]
+    gateway = make("nftables", GATEWAY)
+    (_, two, *_) = gateway.warnings()
+    assert "chain inet early two" in two
+
+
+EARLY = """
+table ip early {
+    chain one { type filter hook input priority -150; tcp dport 1 drop; }
+    chain harmless { type filter hook input priority -150; tcp dport 1 accept; }
+}
+table inet early {
+    chain two { type filter hook forward priority -150; policy drop; }
+}
+"""
+
+
 def test_elements_that_an_administrator_adds_end_too(network: Network) -> None:
     firewall = make("nftables")
     firewall.prepare()
     element = f"{{ {CLIENT[4]} . tcp . 22 }}"
     sh("nft", f"add element inet spassh-t granted4 {element}")
-    ((grant, left),) = firewall.grants()
-    assert grant == to(CLIENT[4])
-    assert 1 <= left <= 15
+    ((grant, seconds, user),) = firewall.grants()
+    assert (grant, user) == (to(CLIENT[4]), "")
+    assert 1 <= seconds <= 15
 
 
 OWNED = """
@@ -128,7 +230,10 @@ def test_a_table_with_an_owner_refuses_and_we_protect_nothing_then(
     assert "NftablesTableOwner" in caught.value.hint
     assert "spassh-t:" in sh("iptables-legacy", "-S"), "the others are mended"
     assert network.is_open(*EVERYBODY)
+    (warning,) = firewall.warnings()
+    assert warning.startswith("granted packets may be dropped: chain inet owned input")
     owner.close()  # which deletes its table
+    assert firewall.warnings() == []
     firewall.prepare()
     assert network.is_silent(*EVERYBODY)
 
@@ -145,6 +250,32 @@ def test_a_chain_that_refuses_does_not_keep_us_from_mending_our_own(
         firewall.repair()
     assert network.is_silent(*EVERYBODY)
     owner.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_forwarded_connection_lets_no_other_begin_in_its_place(
+    version: int, network: Network
+) -> None:
+    """Conntrack takes a bare SYN for a part of it, and the inner socket may be gone.
+
+    A socket answers to such a SYN twice a second, so there is one for each question.
+    """
+    gateway = make("nftables", GATEWAY)
+    gateway.prepare()
+    grant = to(CLIENT[version], SHELL)
+    gateway.grant(grant, 60)
+    with Inner(network) as inner:
+        sessions = [
+            inner.session(CLIENT[version], SHELL.number, port)
+            for port in (40001, 40002)
+        ]
+        gateway.revoke(grant)
+        led = f"{{ {CLIENT[version]} . 40002 . tcp }}"
+        sh("nft", f"delete element inet spassh-t led{version} {led}")
+        for port, answered in ((40001, True), (40002, False)):
+            syn = wrappings(version, CLIENT[version], port, SHELL.number)["plain"]
+            assert is_answered(network, version, syn, port, 0.2) == answered
+        assert all(session is not None and session.lives() for session in sessions)
 
 
 def test_the_mark_may_change(network: Network) -> None:
@@ -175,6 +306,38 @@ def test_iptables_can_read_what_we_put_into_its_chain(network: Network) -> None:
                 " -m comment --comment spassh-t:0x20000000 -j ACCEPT"
             )
             assert theirs == "-A INPUT -p tcp -j DROP"
+
+
+def test_a_mark_that_a_forwarded_packet_comes_with_opens_nothing(
+    network: Network,
+) -> None:
+    set_up_forward("nftables that drops")
+    sh("nft", "-f", "-", text=MARKING)
+    make("nftables", GATEWAY).prepare()
+    with Inner(network) as inner:
+        for version in VERSIONS:
+            route_to_inner(network, version)
+            to_inner = INNER[version]
+            session = inner.session(CLIENT[version], 22, to=to_inner, patience=0.1)
+            assert session is None
+        assert "packets 0 " not in sh(
+            "nft", "list", "counter", "inet", "marking", "seen"
+        )
+
+
+MARKING = f"""
+table inet marking {{
+    counter seen {{ }}
+    chain prerouting {{
+        type filter hook prerouting priority mangle
+        meta mark set {MARK:#x}
+    }}
+    chain forward {{
+        type filter hook forward priority -20
+        meta mark {MARK:#x} counter name seen
+    }}
+}}
+"""
 
 
 def test_chains_that_cannot_drop_are_left_alone(network: Network) -> None:

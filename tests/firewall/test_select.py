@@ -4,18 +4,21 @@ import os
 import time
 
 import pytest
-from firewall.backends import SETTINGS, only, python
-from firewall.network import Network
+from firewall.backends import SETTINGS, only, python, to
+from firewall.network import CLIENT, STRANGER, Network
 
 from spassh_server.firewall import FirewallError, libnftables
 from spassh_server.firewall.select import BACKENDS, choose
 
+LINUX = ("nftables", "iptables")
+BSD = ("ipfw", "pf")
 
-def test_there_are_two() -> None:
-    assert BACKENDS == ("nftables", "iptables")
+
+def test_those_of_linux_come_first() -> None:
+    assert (*LINUX, *BSD) == BACKENDS
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", LINUX)
 def test_a_named_back_end_is_taken(name: str, network: Network) -> None:
     firewall, why = choose(name, SETTINGS, time.time)
     assert firewall.name == name
@@ -28,15 +31,16 @@ def test_auto_takes_nftables_where_it_works(network: Network) -> None:
     assert why == "nftables, because it works here"
 
 
-def test_auto_takes_iptables_where_libnftables_is_missing(
+def test_without_its_library_nftables_works_by_its_program(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(libnftables, "LIBRARY", "libnothing.so.1")
     firewall, why = choose("auto", SETTINGS, time.time)
-    assert firewall.name == "iptables"
-    assert why.startswith(
-        "iptables, because it works here, and nftables does not: nftables: libnothing"
-    )
+    assert why == "nftables, because it works here"
+    firewall.prepare()
+    firewall.grant(to(CLIENT[4]), 60)
+    assert network.is_open(CLIENT[4])
+    assert network.is_silent(STRANGER[4])
 
 
 def test_auto_takes_iptables_where_nft_is_missing(
@@ -49,7 +53,7 @@ def test_auto_takes_iptables_where_nft_is_missing(
     assert why.endswith("nftables does not: nft not found")
 
 
-@pytest.mark.parametrize("name", ["auto", *BACKENDS])
+@pytest.mark.parametrize("name", ["auto", *LINUX])
 def test_without_any_program_the_packages_are_named(
     name: str,
     network: Network,
@@ -62,7 +66,16 @@ def test_without_any_program_the_packages_are_named(
     assert caught.value.hint == "apt install nftables, or iptables and ipset"
 
 
-@pytest.mark.parametrize("name", ["auto", *BACKENDS])
+@pytest.mark.parametrize("name", BSD)
+def test_what_is_for_another_system_is_not_looked_for_by_apt(
+    name: str, network: Network
+) -> None:
+    with pytest.raises(FirewallError, match=f"{name} does not work here") as caught:
+        choose(name, SETTINGS, time.time)
+    assert not caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["auto", *LINUX])
 def test_without_privileges_it_is_an_error_and_no_traceback(
     name: str, network: Network
 ) -> None:

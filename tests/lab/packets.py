@@ -34,8 +34,12 @@ def datagrams(path: str, port: int = DEFAULT_KNOCK_PORT) -> list[Datagram]:
 
 
 def send(
-    host: Host, address: str, payload: bytes, port: int = DEFAULT_KNOCK_PORT
+    host: Host,
+    address: str,
+    payload: bytes,
+    port: int = DEFAULT_KNOCK_PORT,
+    source: int = 0,
 ) -> None:
-    """Send `payload` as one UDP datagram from `host`."""
-    argv = [sys.executable, "-c", _SEND, address, str(port), "0"]
+    """Send `payload` as one UDP datagram from `host`, from the port `source` or any."""
+    argv = [sys.executable, "-c", _SEND, address, str(port), str(source)]
     host.run(argv, text=payload.hex())

@@ -110,13 +110,14 @@ class Spasshd:
         with open(self.config, encoding="utf-8") as file:
             return file.read().split('firewall_name = "')[1].split('"')[0]
 
-    def start(self) -> Daemon:
+    def start(self, words: str = "spasshd: ready") -> Daemon:
+        """Start the daemon, and wait until it says `words`."""
         log = os.path.join(self.directory, "spasshd.log")
         argv = ["spasshd", "run", "--config", self.config]
         with open(log, "ab") as file:
             file.truncate(0)
         self.daemon = Daemon(self.host, argv, log)
-        self.daemon.wait_log("spasshd: ready")
+        self.daemon.wait_log(words)
         return self.daemon
 
     @property
@@ -138,6 +139,14 @@ class Spasshd:
         """Take every live grant back, so that the next test begins with none."""
         script = os.path.join(os.path.dirname(__file__), "flush.py")
         self.host.run([sys.executable, script, self.config])
+
+    def wait_grants(self, users: set[str]) -> None:
+        """Wait until these users, and nobody else, have grants."""
+
+        def names() -> set[str]:
+            return {one["user"] for one in self.status()["grants"]}
+
+        wait_for(lambda: names() == users, f"grants of {users}", interval=0.1)
 
     def wait_closed(self) -> None:
         """Wait until the kernel holds no grant."""

@@ -10,9 +10,19 @@ import pytest
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
-from spassh_server import config, users
+from spassh_server import commands, config, config_commands, config_forwards, users
 from spassh_server.config import Config, ConfigError
-from spassh_server.limits import MAX_FILE_BYTES, MAX_KEYS_PER_USER, MAX_USER_FILES
+from spassh_server.firewall import Width
+from spassh_server.limits import (
+    MAX_ALWAYS_ALLOW,
+    MAX_COMMANDS,
+    MAX_FILE_BYTES,
+    MAX_FORWARDS,
+    MAX_KEYS_PER_USER,
+    MAX_PROGRAM_WORDS,
+    MAX_USER_FILES,
+    MAX_USERS_IN_MAIN_FILE,
+)
 from spassh_server.ports import parse_port
 from spassh_server.users import parse_user
 from spassh_server.verbs import init
@@ -47,6 +57,7 @@ def described(name: str) -> dict[str, Key]:
     depth, current = 0, ""
     for line in section(name).replace("\\(dq", '"').splitlines():
         depth += line.startswith(".Bl") - line.startswith(".El")
+        # What is no key is an argument or a value, and described with its key.
         item = line.removeprefix(".It Ic ")
         if item == line:
             if current and depth == 1:
@@ -87,11 +98,18 @@ def parse_alice(text: str, settings: Config) -> users.User:
 
 def test_every_key_of_the_configuration_is_described_and_back() -> None:
     assert set(CONFIGURATION) == config._KEYS
+    assert set(CONFIGURATION["forward"].nested) == config_forwards._KEYS
+    assert set(CONFIGURATION["command"].nested) == config_commands._KEYS
 
 
 def test_every_key_of_a_user_is_described_and_back() -> None:
     assert set(USER) == users._KEYS
     assert set(USER["key"].nested) == users._KEY_KEYS
+
+
+def test_every_other_key_has_nothing_inside() -> None:
+    nested = {name for name, key in (CONFIGURATION | USER).items() if key.nested}
+    assert nested == {"forward", "command", "key"}
 
 
 # Defaults and bounds
@@ -128,7 +146,14 @@ def test_each_described_bound_is_the_real_one(key: str) -> None:
 
 
 def test_the_bounded_keys_are_found() -> None:
-    assert set(BOUNDED) == {"knock_port", "mark", "max_grants", "max_lifetime"}
+    assert set(BOUNDED) == {
+        "hook_timeout",
+        "ipfw_rule",
+        "knock_port",
+        "mark",
+        "max_grants",
+        "max_lifetime",
+    }
 
 
 def test_the_lifetime_is_at_most_the_longest_one() -> None:
@@ -142,9 +167,60 @@ def test_the_granted_ports_are_the_protected_ones_unless_told() -> None:
     assert parse('protect = ["udp/53"]').grant_ports == (parse_port("udp/53"),)
 
 
-def test_the_choices_of_the_packet_filter_are_described() -> None:
-    words = re.findall(r'^\.Li "(\w+)"', CONFIGURATION["backend"].text, re.MULTILINE)
-    assert set(words) == set(config.BACKENDS)
+@pytest.mark.parametrize(
+    ("key", "choices"),
+    [
+        (CONFIGURATION["backend"], config.BACKENDS),
+        (CONFIGURATION["manage"], config.MANAGE),
+        (CONFIGURATION["log"], config.LOGS),
+    ],
+    ids=["backend", "manage", "log"],
+)
+def test_the_choices_of_a_key_are_described(key: Key, choices: tuple[str, ...]) -> None:
+    words = re.findall(r'^\.Li "(\w+)"', key.text, re.MULTILINE)
+    assert set(words) == set(choices)
+
+
+def test_the_widths_are_described_from_the_narrowest_on() -> None:
+    words = re.findall(r"^\.It Li \\\(dq(\w+)\\\(dq$", section("USERS"), re.MULTILINE)
+    assert words == [width.label for width in sorted(Width)]
+    assert list(users.WIDTHS) == words
+
+
+def test_the_numbers_of_tables_and_words_are_described() -> None:
+    for key, most in (
+        ("always_allow", f"at most {MAX_ALWAYS_ALLOW} networks"),
+        ("forward", f"at most {MAX_FORWARDS} tables\n"),
+        ("command", f"at most {MAX_COMMANDS} tables\n"),
+        ("on_open", f"at most {MAX_PROGRAM_WORDS} words"),
+        ("users", f"at most {MAX_USERS_IN_MAIN_FILE} tables\n"),
+    ):
+        assert most in CONFIGURATION[key].text
+
+
+def test_the_bounds_of_a_command_are_described() -> None:
+    text = section("CONFIGURATION").replace("\\(dq", '"')
+    for words in (
+        f"A list of 1 to {MAX_PROGRAM_WORDS} words",
+        f"a whole number from 1 to {config_commands._MAX_SECONDS}.\n",
+        f"from 1 to {commands.MAX_VALUE}.\n",
+        f"at most {commands.MAX_VALUE} letters",
+        f".Li {commands._SIGNS} .\n",
+    ):
+        assert words in text
+    patterns = re.findall(r'^\.Li "(.*[|[].*)"', text, re.MULTILINE)
+    assert len(patterns) == 3
+    for pattern in patterns:
+        assert commands.parse_pattern(pattern).text == pattern
+
+
+def test_a_forward_and_a_command_get_the_described_defaults() -> None:
+    (forward,) = parse('[[forward]]\nport = "tcp/2222"\nto = "10.0.0.5"').forward
+    assert (forward.number, forward.masquerade) == (2222, False)
+    (command,) = parse('[[command]]\nname = "x"\nargv = ["/bin/x"]').command
+    text = section("CONFIGURATION")
+    assert f"Without this key it is\n.Li \\(dq{command.run_as}\\(dq .\n" in text
+    assert f"Without this key it is {command.seconds}.\n" in text
 
 
 def test_the_limits_of_files_are_described() -> None:
@@ -163,6 +239,15 @@ def test_a_user_gets_the_described_defaults() -> None:
     assert user.lifetime == settings.lifetime
     assert USER["max_lifetime"].default == "lifetime of this file"
     assert parse_alice("lifetime = 7\n" + user_keys(), settings).max_lifetime == 7
+    assert USER["widths"].default == '["flow", "address"]'
+    assert user.widths == {Width.FLOW, Width.ADDRESS}
+    for name in ("forwards", "commands"):
+        assert USER[name].default == "[]"
+        assert getattr(user, name) == ()
+    for name in ("not_before", "expires"):
+        assert USER[name].default == "none"
+        assert getattr(user, name) == 0
+    assert user.keys[0].expires == 0
     assert USER["sources"].default == "none"
     assert user.sources == ()
     assert USER["any_address"].default == "false"
@@ -181,21 +266,38 @@ def test_a_user_has_as_many_keys_as_described_and_no_more() -> None:
 
 def examples() -> list[str]:
     blocks = re.findall(r"\n\.Bd [^\n]*\n(.*?)\n\.Ed", section("EXAMPLES"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     return blocks
 
 
 def test_the_example_configurations_are_right() -> None:
-    first, second, _ = examples()
+    first, second, _, _ = examples()
     assert parse(first).protect == (parse_port("tcp/22"), parse_port("tcp/8443"))
     assert parse(second).interfaces == ("eth0",)
 
 
 def test_the_example_user_is_right_once_it_has_keys() -> None:
-    text = examples()[2]
+    alice = parse_alice(with_keys(examples()[2]), parse(""))
+    assert len(alice.keys) == 2
+    assert 0 < alice.keys[1].expires < alice.expires
+
+
+def test_the_example_gateway_is_right_once_its_user_has_keys() -> None:
+    text = with_keys(examples()[3])
+    settings = parse(text)
+    assert settings.command[0].run_as == "root"
+    assert settings.forward_ports == (parse_port("tcp/2222"),)
+    (bob,), problems, _ = users.parse_main_users(text, settings)
+    assert problems == []
+    assert bob.ports == {parse_port("tcp/2222")}
+    assert bob.commands == settings.command
+
+
+def with_keys(text: str) -> str:
+    """Fill keys in where an example has dots."""
     for key, kind in re.findall(r'("(spassh-\w+-)[^"]*")', user_keys(2)):
         text = text.replace(f'"{kind}..."', key, 1)
-    assert len(parse_alice(text, parse("")).keys) == 2
+    return text
 
 
 def template(path: str, *protect: str, address: str = "") -> Config:
@@ -229,9 +331,27 @@ def test_init_writes_what_it_is_told() -> None:
     assert written.address == "server.example.org"
 
 
-def test_what_init_writes_names_every_key_but_one() -> None:
+RARE = {
+    "always_allow",
+    "command",
+    "forward",
+    "hook_timeout",
+    "hook_user",
+    "ipfw_path",
+    "ipfw_rule",
+    "ipset",
+    "log",
+    "manage",
+    "on_close",
+    "on_open",
+    "pfctl_path",
+    "users",
+}
+"""What few configurations have; who wants it reads the page."""
+
+
+def test_what_init_writes_names_every_key_but_the_rare_ones() -> None:
     options = Namespace(protect=[], backend="auto")
     text = init._configuration(options, FILE, "")
     named = set(re.findall(r"^(?:# )?(\w+) = ", text, re.MULTILINE))
-    # Nobody sets `ipset` but to find out what is wrong with it.
-    assert config._KEYS - named == {"ipset"}
+    assert config._KEYS - named == RARE

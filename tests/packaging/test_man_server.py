@@ -156,14 +156,22 @@ def constant(node: ast.expr) -> str:
     return ast.literal_eval(node) if constant else ""
 
 
+def names(keyword: ast.keyword) -> list[str]:
+    """Return what `keyword` gives: itself, or the fields that are there at times."""
+    if keyword.arg is not None:
+        return [keyword.arg]
+    fields = [node for node in ast.walk(keyword.value) if isinstance(node, ast.Dict)]
+    return [constant(key) for one in fields for key in one.keys if key is not None]
+
+
 def events() -> set[tuple[str, ...]]:
     """Return each event that the code can say, with its fields in order."""
     judged = {Stale.outcome, Replayed.outcome}
     fields_of_judged: tuple[str, ...] = ()
     found = set()
     for called, call in calls(*PACKAGE.rglob("*.py")):
-        fields = tuple(str(keyword.arg) for keyword in call.keywords)
-        if called == "_count_and_say":
+        fields = tuple(field for one in call.keywords for field in names(one))
+        if called == "denied":
             judged |= {constant(call.args[0])} - {""}
         elif called == "say" and constant(call.args[0]):
             found.add((constant(call.args[0]), *fields))
@@ -175,6 +183,15 @@ def events() -> set[tuple[str, ...]]:
 def test_every_event_and_its_fields_are_described_and_back() -> None:
     text = section("DIAGNOSTICS").partition("\n.Ss Events\n")[2].partition("\n.Ss ")[0]
     items = re.findall(r"^\.It Li (\w+)(.*)", text, re.MULTILINE)
+    assert (
+        "granted",
+        "user",
+        "address",
+        "port",
+        "seconds",
+        "width",
+        "source_port",
+    ) in (events())
     assert events() == {(name, *re.findall(r"(\w+)= Ns", rest)) for name, rest in items}
 
 
@@ -207,17 +224,20 @@ def fixed_words() -> set[str]:
 
 
 def refusals() -> set[str]:
-    """Return the reasons of `policy`, without their variable parts."""
-    tree = ast.parse((PACKAGE / "policy.py").read_text(encoding="utf-8"))
-    (function,) = (
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name == "_broken_rule"
-    )
-    texts = {
-        constant(node) for node in ast.walk(function) if isinstance(node, ast.Constant)
-    }
-    return {text.strip() for text in texts} - {"", ast.get_docstring(function)}
+    """Return the reasons why nothing is granted, without their variable parts."""
+    found = set()
+    for name in ("policy", "pipeline", "asking"):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        documentation = {
+            id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)
+        }
+        found |= {
+            constant(node).strip()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and id(node) not in documentation
+        }
+    # A reason has words; what has none is the name of an event or of a field.
+    return {text for text in found if " " in text}
 
 
 def mandoc(*words: str) -> str:
@@ -233,7 +253,8 @@ def test_every_message_is_in_the_page() -> None:
     page = mandoc("-T", "ascii", "-O", "width=200", str(PAGE))
     text = " ".join(re.sub(".\b", "", page).split())
     words = fixed_words() | refusals()
-    assert {"unknown key", "spasshd run needs root"} <= words
+    assert {"unknown key", "spasshd run needs root", "too many requests"} <= words
+    assert {"commands are not allowed", "is over the granter's limits"} <= words
     assert sorted(one for one in words if one not in text) == []
 
 

@@ -18,6 +18,7 @@ def survives(frame: bytes, link: int, port: int = PORT) -> None:
     except NotOurs:
         return
     assert len(datagram.source) in {4, 16}
+    assert datagram.source_port.to_bytes(2, "big") in frame
     assert datagram.payload in frame
 
 
@@ -53,9 +54,17 @@ def test_a_frame_with_a_few_bytes_changed_is_parsed_or_not_ours(
 
 
 @settings(deadline=None)
-@given(links, packets, st.binary(max_size=1300), st.binary(max_size=46))
+@given(
+    links,
+    packets,
+    st.binary(max_size=1300),
+    st.binary(max_size=46),
+    st.integers(0, 65535),
+)
 def test_what_was_framed_is_parsed_back(
-    link: str, packet: str, payload: bytes, trailer: bytes
+    link: str, packet: str, payload: bytes, trailer: bytes, source_port: int
 ) -> None:
-    frame = LINKS[link].wrap(PACKETS[packet][0](udp(payload))) + trailer
-    assert payload == parse(frame, LINKS[link].number, PORT).payload
+    segment = udp(payload, source_port=source_port)
+    frame = LINKS[link].wrap(PACKETS[packet][0](segment)) + trailer
+    datagram = parse(frame, LINKS[link].number, PORT)
+    assert (datagram.source_port, datagram.payload) == (source_port, payload)

@@ -20,6 +20,8 @@ from hypothesis.stateful import (
 from simulate.world import Client, Packet, Server, World, world
 
 from spassh_server import store
+from spassh_server.firewall import Width
+from spassh_server.limits import MAX_GRANTS_PER_USER
 from spassh_server.ports import Port
 
 HERE = "192.0.2.7"
@@ -216,6 +218,40 @@ def test_a_user_may_be_tied_to_a_network(here: World) -> None:
     assert here.server.receive(bob.knock(here.server, source=ELSEWHERE)) == "granted"
 
 
+def test_a_flow_lets_nobody_else_behind_the_same_address_in(here: World) -> None:
+    packet = here.client.knock(here.server, source_port=40_000)
+    assert here.server.receive(packet, source_port=40_000) == "granted"
+    assert here.server.lets_in(HERE, source_port=40_000)
+    assert not here.server.lets_in(HERE, source_port=40_001)
+    assert not here.server.lets_in(ELSEWHERE, source_port=40_000)
+
+
+def test_a_nat_that_rewrites_ports_makes_it_the_address(here: World) -> None:
+    """The connection would come from a port that nobody knows."""
+    packet = here.client.knock(here.server, source_port=40_000)
+    assert here.server.receive(packet, source_port=1024) == "granted"
+    assert here.server.lets_in(HERE, source_port=1025)
+
+
+def test_who_may_have_flows_only_is_refused_behind_such_a_nat(here: World) -> None:
+    bob = Client("bob", here.clock)
+    here.server.enroll(bob, widths=frozenset({Width.FLOW}))
+    packet = bob.knock(here.server, source_port=40_000)
+    assert here.server.receive(packet, source_port=1024) == "refused"
+    assert here.server.receive(bob.knock(here.server)) == "refused"
+    assert not here.server.lets_in(HERE)
+
+
+def test_a_user_who_expires_is_let_in_until_then(here: World) -> None:
+    bob = Client("bob", here.clock)
+    here.server.enroll(bob, expires=here.clock.ms + 1000)
+    assert here.server.receive(bob.knock(here.server)) == "granted"
+    here.clock.wait(1)
+    assert here.server.receive(bob.knock(here.server)) == "refused"
+    # What was granted before ends when it was to end.
+    assert here.server.lets_in(HERE)
+
+
 def story(here: World) -> Iterator[str]:
     """Tell what becomes of a day's packets, one at a time."""
     early = here.client.knock(here.server)
@@ -325,7 +361,7 @@ def test_a_user_with_a_thousand_addresses_locks_nobody_else_out(here: World) -> 
         here.clock.wait(0.2)
         source = f"2001:db8::{number + 1:x}"
         here.server.receive(eve.knock(here.server, source=source))
-    assert len(here.server.firewall.grants()) == 32
+    assert len(here.server.firewall.grants()) == MAX_GRANTS_PER_USER
     assert here.server.receive(bob.knock(here.server)) == "granted"
 
 

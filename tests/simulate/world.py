@@ -26,13 +26,13 @@ from spassh.protocol.request import Request
 from spassh_server import config, limits
 from spassh_server.datagram import DLT_RAW
 from spassh_server.envelope import Envelope
-from spassh_server.firewall import ActiveGrant, Grant
+from spassh_server.firewall import ActiveGrant, Grant, Width
 from spassh_server.openers.native import NativeOpener
 from spassh_server.pipeline import Rejected, consider
 from spassh_server.pipeline import World as Stage
-from spassh_server.policy import Approval, Refusal
+from spassh_server.policy import Approval, Order, Refusal
 from spassh_server.ports import Port
-from spassh_server.privsep.granter import Limits
+from spassh_server.privsep.bounds import Bounds
 from spassh_server.privsep.message import (
     GrantMessage,
     decode_request,
@@ -74,6 +74,7 @@ class MemoryFirewall:
 
     name = "memory"
     expires_by_itself = True
+    widths = frozenset(Width)
 
     def __init__(self, clock: Hand) -> None:
         self._clock = clock
@@ -86,7 +87,7 @@ class MemoryFirewall:
     def prepare(self) -> None:
         pass
 
-    def grant(self, grant: Grant, seconds: int) -> None:
+    def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         self.history.append(grant)
         end = self._clock.seconds + seconds
         self.ends[grant] = max(end, self.ends.get(grant, end))
@@ -101,6 +102,15 @@ class MemoryFirewall:
             for grant, end in self.ends.items()
             if end > now
         ]
+
+    def end_sessions(self, address: bytes) -> int:
+        return 0
+
+    def warnings(self) -> list[str]:
+        return []
+
+    def in_place(self) -> bool:
+        return True
 
     def repair(self) -> bool:
         return False
@@ -138,11 +148,14 @@ class Client:
         port: Port = SSH,
         address: str = "",
         lifetime: int = 0,
+        source_port: int = 0,
     ) -> Packet:
         """Make a packet as the program does; the network has it now."""
         wanted = ip_address(address).packed if address else b""
         time = round((self._clock.seconds + self.skew) * 1000)
-        request = Request(time, port.protocol, port.number, lifetime, wanted)
+        request = Request(
+            time, port.protocol, port.number, lifetime, wanted, source_port
+        )
         self._sent += 1
         keys = ClientKeys(self._secret, server.public, self.psk(server.public))
         seed = f"{self.name} {self._sent}".encode()
@@ -172,15 +185,25 @@ class Server:
     def enroll(self, client: Client, **changes: Any) -> None:
         """Let `client` in to port tcp/22 for 15 s, but for `changes`."""
         key = UserKey(client.public, client.psk(self.public))
-        user = User(client.name, (key,), frozenset({SSH}), 15, 15, (), False)
+        user = User(
+            client.name,
+            (key,),
+            frozenset({SSH}),
+            lifetime=15,
+            max_lifetime=15,
+            sources=(),
+            any_address=False,
+        )
         self._users.append(user._replace(**changes))
         self._opener.users = Users(self._users)
 
-    def receive(self, packet: Packet, source: str = "") -> str:
+    def receive(
+        self, packet: Packet, source: str = "", source_port: int = 40_000
+    ) -> str:
         """Take a packet off the wire; return what became of it."""
         source = source or packet.source
         wrap = ipv6 if ":" in source else ipv4
-        frame = wrap(udp(packet.payload), source=source)
+        frame = wrap(udp(packet.payload, source_port=source_port), source=source)
         self.outcomes.append(self._judge(frame))
         return self.outcomes[-1]
 
@@ -196,24 +219,30 @@ class Server:
             return why.outcome
         if isinstance(decision, Refusal):
             return "refused"
+        assert not isinstance(decision, Order), "nobody has a command here"
         return self._grant(decision)
 
     def _grant(self, approval: Approval) -> str:
         now = self._clock.seconds
         if not self._live.allow(*approval, now):
             return "refused"
-        data = encode_grant(GrantMessage(1, approval.grant, approval.seconds))
+        user, grant, seconds = approval
+        data = encode_grant(GrantMessage(1, grant, seconds, user))
         wanted = decode_request(data)
         assert isinstance(wanted, GrantMessage)
-        if not self._limits.allow(wanted, self._clock.seconds):
+        if not self._bounds.allow(wanted, self._clock.seconds):
             return "refused"
-        self.firewall.grant(wanted.grant, wanted.seconds)
+        self.firewall.grant(wanted.grant, wanted.seconds, wanted.user)
         return "granted"
 
-    def lets_in(self, address: str, port: Port = SSH) -> bool:
+    def lets_in(
+        self, address: str, port: Port = SSH, *, source_port: int = 50_000
+    ) -> bool:
         """Tell whether the firewall lets a connection from `address` through."""
-        grant = Grant(ip_address(address).packed, port)
-        return grant in {active.grant for active in self.firewall.grants()}
+        packed = ip_address(address).packed
+        live = {active.grant for active in self.firewall.grants()}
+        flow = Grant(packed, port, Width.FLOW, source_port)
+        return not live.isdisjoint({Grant(packed, port), flow})
 
     def restart(self) -> None:
         """Kill the program and start it again. The machine went on."""
@@ -231,12 +260,14 @@ class Server:
         self._store = ReplayStore(self._directory, self._clock.ms, boot)
         self._opener = NativeOpener(self._keys, Users(self._users))
         requests = RequestQuota(limits.REQUEST_BURST, limits.REQUESTS_PER_SECOND)
-        self._stage = Stage(PORT, Envelope([self._opener]), self._store, requests)
+        envelope = Envelope([self._opener])
+        widths = self.firewall.widths
+        self._stage = Stage(PORT, envelope, self._store, requests, widths)
         self._live = GrantQuota(limits.MAX_GRANTS_PER_USER)
-        self._limits = Limits(SETTINGS)
+        self._bounds = Bounds(SETTINGS)
         for active in self.firewall.grants():
             ends = self._clock.seconds + active.seconds_left
-            self._limits.adopt(active.grant, ends)
+            self._bounds.adopt(active.grant, ends)
 
     def close(self) -> None:
         self._store._close()

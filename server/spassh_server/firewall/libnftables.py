@@ -55,13 +55,6 @@ class LibNftables:
         """
         self._command(script, flags=0)
 
-    def holds(self, query: str) -> bool:
-        """Tell whether what `query` asks for is there.
-
-        No other answer is taken from it: version 1.0.6 cannot say `get` in JSON.
-        """
-        return self._execute(query, flags=0)[0]
-
     def check(self, script: str) -> None:
         """Have the kernel judge `script` without applying it.
 
@@ -93,22 +86,17 @@ class LibNftables:
         return library, self._context
 
     def _command(self, text: str, flags: int) -> bytes:
-        done, output, errors = self._execute(text, flags)
-        if not done:
-            # Who knows what is left in it. To close its socket may take 20 ms.
-            self.close()
-            raise FirewallError(f"nftables: {_first_line(errors)}")
-        return output
-
-    def _execute(self, text: str, flags: int) -> tuple[bool, bytes, bytes]:
-        """Return whether all went well, and what the library printed."""
         library, context = self._open()
         library.nft_ctx_output_set_flags(context, flags)
         failed = library.nft_run_cmd_from_buffer(context, text.encode())
         # Both have to be fetched each time, or they would keep what is in them.
-        output = library.nft_ctx_get_output_buffer(context)
-        errors = library.nft_ctx_get_error_buffer(context)
-        return not failed, output, errors
+        output: bytes = library.nft_ctx_get_output_buffer(context)
+        errors: bytes = library.nft_ctx_get_error_buffer(context)
+        if failed:
+            # Who knows what is left in it. To close its socket may take 20 ms.
+            self.close()
+            raise FirewallError(f"nftables: {_first_line(errors)}")
+        return output
 
 
 def parse_listing(text: bytes, kind: str) -> list[dict[str, Any]]:

@@ -13,9 +13,6 @@ class Nft(Protocol):
     def run(self, script: str) -> None:
         """Apply `script` as one transaction: all of it, or nothing."""
 
-    def holds(self, query: str) -> bool:
-        """Tell whether what `query` asks for is there."""
-
     def check(self, script: str) -> None:
         """Have the kernel judge `script` without applying it."""
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .libnftables import parse_listing
-from .run import ProgramError, run
+from .run import run
 
 
 class NftProgram:
@@ -16,18 +16,6 @@ class NftProgram:
             FirewallError: it was refused, and nothing of it was applied.
         """
         run("nft", "-f", "-", stdin=script.encode())
-
-    def holds(self, query: str) -> bool:
-        """Tell whether what `query` asks for is there.
-
-        Raises:
-            FirewallError: the program cannot be run.
-        """
-        try:
-            self.run(query)
-        except ProgramError:
-            return False
-        return True
 
     def check(self, script: str) -> None:
         """Have the kernel judge `script` without applying it.

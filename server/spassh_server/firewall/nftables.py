@@ -15,6 +15,7 @@ from .foreign import Foreign
 from .forwarding import forwarding_warnings
 from .kill import end_sessions
 from .nft import Nft, best
+from .nftables_element import ElementReader
 from .nftables_forward import forward_chains
 from .nftables_render import (
     Chain,
@@ -28,9 +29,7 @@ from .nftables_sets import (
     is_as_wanted,
     parse_set,
     render_grant,
-    render_query,
     render_revoke,
-    set_of,
     sets,
 )
 from .run import find
@@ -51,6 +50,7 @@ class Nftables:
         """`nft` is how to speak to nftables, if it matters."""
         self._settings = settings
         self._nft = nft or best()
+        self._elements = ElementReader()
         self._foreign = Foreign(settings, self._nft)
         self.widths = _ALL
         self._is_probed = False
@@ -81,15 +81,11 @@ class Nftables:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
         check_width(grant, self.widths)
         name = self._settings.name
-        # Most grants are new. To list all others would cost 15 us for each of them; to
-        # try and fail to create one, 16 ms, for which the kernel waits when it aborts.
-        if self._nft.holds(render_query(name, grant)):
-            for there, left, by in self._read_grants(set_of(grant), grant.width):
-                # The kernel rounds the seconds that are left down.
-                if there == grant and left >= seconds:
-                    if by == user:
-                        return
-                    seconds = left + 1
+        there = self._elements.find(name, grant)
+        if there is not None and there.milliseconds_left >= 1000 * seconds:
+            if there.user == user:
+                return
+            seconds = -(-there.milliseconds_left // 1000)
         self._nft.run(render_grant(name, grant, seconds, user))
 
     def revoke(self, grant: Grant) -> None:

@@ -107,11 +107,6 @@ def set_of(grant: Grant) -> str:
     return f"{_NAMES[grant.width]}{ip_address(grant.address).version}"
 
 
-def render_query(name: str, grant: Grant) -> str:
-    """Ask for an element. It is an error if there is none."""
-    return f"get {_place(name, grant)} {{ {_key(grant)} }}\n"
-
-
 def render_grant(name: str, grant: Grant, seconds: int, user: str) -> str:
     """Set the timeout of an element, whether it is there or not.
 

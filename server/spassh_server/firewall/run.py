@@ -20,8 +20,8 @@ DIRECTORIES: Final = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 TIMEOUT_SECONDS: Final = 10.0
 """iptables waits 5 s for its lock, so what takes this long is stuck."""
 
-OUTPUT_BYTES: Final = 8 << 20
-"""What a program may print to either stream: a full set of ipset is 5 MiB."""
+OUTPUT_BYTES: Final = 16 << 20
+"""What a program may print to either stream: a full set of ipset is 9 MB."""
 
 # A pipe that is writable takes this many bytes without blocking (POSIX).
 _CHUNK = 512

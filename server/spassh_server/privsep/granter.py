@@ -83,8 +83,21 @@ class Granter:
         self._poll.register(self._socket, select.POLLIN)
         if self._watch is not None:
             self._poll.register(self._watch, select.POLLIN)
-        while self._turn():
-            continue
+        try:
+            while self._turn():
+                continue
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Take back what nobody will end: the kernel does not, and we go."""
+        if self._firewall.expires_by_itself:
+            return
+        try:
+            for active in self._firewall.grants():
+                self._firewall.revoke(active.grant)
+        except FirewallError as error:
+            events.error(f"live grants stay: {error}", error.hint)
 
     def _turn(self) -> bool:
         """Wait for something to do, and do it; return False when the listener left."""

@@ -97,11 +97,14 @@ class Hooks:
         entry = self._open.pop(name)
         self._closing[name] = entry
         # A slow on_open of the same grant comes first: else it would open for ever.
-        self._start("on_close", _tell("close", entry), name, partial(self._done, name))
+        done = partial(self._done, name, entry)
+        self._start("on_close", _tell("close", entry), name, done)
 
-    def _done(self, name: str) -> None:
+    def _done(self, name: str, entry: dict[str, Any]) -> None:
         """Forget what is closed: the next start need not close it again."""
-        if self._closing.pop(name, None) is not None:
+        # It may have been opened and ended anew while this on_close ran.
+        if self._closing.get(name) is entry:
+            del self._closing[name]
             self._save()
 
     def _load(self) -> list[Any]:
@@ -109,7 +112,7 @@ class Hooks:
             fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
                 found = json.loads(file.read(_MAX_FILE_BYTES))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return []  # none yet, or damaged: then nothing is known to be open
         return found if type(found) is list else []
 

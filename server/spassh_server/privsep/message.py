@@ -112,7 +112,7 @@ class RunMessage(NamedTuple):
     user: str
     address: bytes
     argv: tuple[str, ...]
-    command: str = ""
+    command: str
     """The name of the [[command]] that allows it. Another one may allow the same words,
     and run them as somebody else."""
 
@@ -245,8 +245,7 @@ def _decode_run(data: bytes, number: int) -> RunMessage:
         raise MessageError("arguments")
     _padding(data, start + length)
     argv = _decode_words(data[start : start + length])
-    name = _user(command) if any(command) else ""
-    return RunMessage(number, _user(user), address[:size], argv, name)
+    return RunMessage(number, _user(user), address[:size], argv, _user(command))
 
 
 def _decode_words(spelled: bytes) -> tuple[str, ...]:

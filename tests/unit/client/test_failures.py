@@ -25,6 +25,7 @@ from spassh.protocol.crypto import PrivateKey
 from spassh.resolve import Address, Resolving, SocketAddress
 from spassh.ui import silent
 from spassh.verbs import import_, keygen
+from spassh.verbs import run as run_verb
 
 MAN_PAGE = Path(__file__).parents[3] / "man" / "spassh.1"
 
@@ -263,6 +264,14 @@ def unwritable(scene: Scene) -> None:
     keygen.run()
 
 
+def ask(*command: str, host: str = "127.0.0.1") -> Provoke:
+    def provoke(scene: Scene) -> None:
+        scene.home.profile(hosts='["127.0.0.1"]')
+        run_verb.run(host, list(command), lambda: NOW_MS)
+
+    return provoke
+
+
 USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
 AGAIN = "import the invite again with 'spassh import --force'"
 FORCE = "'spassh import --force' replaces it"
@@ -272,6 +281,22 @@ FAILURES = [
     Failure("proxy takes a host and a port", USAGE, 2, command_line("host")),
     Failure("not a host: WORD", "no host's name", 2, command_line("--", "-h", "22")),
     Failure("not a port: WORD", "a port is a number", 2, command_line("host", "ssh")),
+    Failure(
+        "run takes a host, '--' and a command", "usage: spassh run HOST --", 2, ask()
+    ),
+    Failure("not an absolute path: WORD", "the server compares", 2, ask("ls")),
+    Failure(
+        "cannot send the command: REASON",
+        "a command has at most 64 words",
+        2,
+        ask("/bin/ls", "x" * 1046),
+    ),
+    Failure(
+        "FILE: no profile names 'HOST'",
+        "'spassh import --host server.example' takes",
+        3,
+        ask("/bin/ls", host=HOST),
+    ),
     Failure("--host: REASON", "give the name or address", 2, bad_host_option),
     Failure(
         "cannot resolve HOST: REASON",

@@ -9,7 +9,12 @@ from hypothesis import given
 from unit.firewall.texts import SETTINGS, settings
 
 from spassh_server.firewall import Settings, iptables_gate, native_gate
-from spassh_server.firewall.foreign import is_behind_us, is_filter_input
+from spassh_server.firewall.foreign import (
+    is_before_us,
+    is_behind_us,
+    is_filter,
+    is_of_iptables,
+)
 from spassh_server.firewall.gate_tag import parse_tag
 
 ALLOWED = set(string.ascii_letters + string.digits + " -:/")
@@ -44,18 +49,29 @@ OTHER = "-A INPUT -p tcp -j OTHER"
 def test_input_of_iptables_begins_with_our_rule(
     rules: list[str], lines: list[str]
 ) -> None:
-    assert lines == iptables_gate.render_repair(rules, SETTINGS)
+    assert lines == iptables_gate.render_repair("INPUT", rules, SETTINGS)
+
+
+def test_forward_of_iptables_begins_with_our_rule() -> None:
+    ours, other = (rule.replace("INPUT", "FORWARD") for rule in (PRINTED, OTHER))
+    assert not iptables_gate.render_repair("FORWARD", [ours, other], SETTINGS)
+    for rules in ([], [other], [PRINTED]):
+        lines = iptables_gate.render_repair("FORWARD", rules, SETTINGS)
+        assert lines == [f"-I FORWARD 1 {GATE}"]
+    assert iptables_gate.render_removal(
+        "FORWARD", [other, ours, PRINTED], "spassh"
+    ) == [f"-D FORWARD {GATE}"]
 
 
 def test_only_our_own_rules_are_taken_out_of_iptables() -> None:
     rules = [OTHER, PRINTED, f"-A INPUT {OLD_GATE}", PRINTED.replace("ACCEPT", "DROP")]
     expected = [f"-D INPUT {GATE}", f"-D INPUT {OLD_GATE}"]
-    assert expected == iptables_gate.render_removal(rules, "spassh")
+    assert expected == iptables_gate.render_removal("INPUT", rules, "spassh")
 
 
 @given(settings)
 def test_no_byte_outside_the_alphabet_is_emitted(any_settings: Settings) -> None:
-    for line in iptables_gate.render_repair([OTHER], any_settings):
+    for line in iptables_gate.render_repair("INPUT", [OTHER], any_settings):
         assert set(line) <= ALLOWED
     # JSON is plain ASCII, and what is ours in it has no quotes to escape.
     (command,) = native_gate.render_repair(CHAIN, [], any_settings)
@@ -172,49 +188,67 @@ def test_a_chain_may_drop_by_its_policy_or_by_any_rule(
 
 
 @pytest.mark.parametrize(
-    ("changes", "behind"),
+    ("changes", "is_one"),
     [
         ({}, True),
         ({"family": "ip"}, True),
         ({"family": "ip6"}, True),
-        ({"prio": 10}, True),
-        ({"prio": -9}, True),
-        ({"prio": -10}, False),
-        ({"prio": -150}, False),
-        ({"hook": "forward"}, False),
-        ({"hook": "ingress"}, False),
+        ({"hook": "forward"}, True),
         ({"type": "nat"}, False),
         ({"family": "bridge"}, False),
         ({"family": "arp"}, False),
         ({"table": "spassh"}, False),
         ({"family": "ip", "table": "spassh"}, True),
-        ({"family": "ip", "table": "filter", "name": "INPUT"}, True),
-        ({"family": "ip", "table": "security", "name": "INPUT", "prio": 50}, False),
     ],
 )
-def test_filter_chains_of_the_input_hook_are_behind_us(
-    changes: dict[str, Any], behind: bool
-) -> None:
-    assert behind == is_behind_us(CHAIN | changes, "spassh")
+def test_filter_chains_for_ip_concern_us(changes: dict[str, Any], is_one: bool) -> None:
+    assert is_one == is_filter(CHAIN | changes, "spassh")
 
 
-def test_a_chain_that_is_on_no_hook_is_not_behind_us() -> None:
+def test_a_chain_that_is_on_no_hook_does_not_concern_us() -> None:
     regular = {"family": "inet", "table": "x", "name": "input", "handle": 1}
-    assert not is_behind_us(regular, "spassh")
+    assert not is_filter(regular, "spassh")
 
 
 @pytest.mark.parametrize(
-    ("family", "table", "name", "is_one"),
+    ("changes", "behind"),
     [
-        ("ip", "filter", "INPUT", True),
-        ("ip6", "filter", "INPUT", True),
-        ("inet", "filter", "INPUT", False),
-        ("ip", "filter", "input", False),
-        ("ip", "mine", "INPUT", False),
+        ({"prio": 0}, True),
+        ({"prio": 10}, True),
+        ({"prio": -9}, True),
+        ({"prio": -10}, False),
+        ({"prio": -150}, False),
+        ({"family": "ip", "table": "filter", "name": "INPUT"}, True),
+        ({"family": "ip", "table": "filter", "name": "FORWARD"}, True),
+    ],
+)
+def test_a_chain_is_either_behind_us_or_before_us(
+    changes: dict[str, Any], behind: bool
+) -> None:
+    assert behind == is_behind_us(CHAIN | changes)
+    assert behind != is_before_us(CHAIN | changes)
+
+
+@pytest.mark.parametrize("name", ["INPUT", "FORWARD"])
+def test_chains_of_iptables_that_are_no_filter_are_left_alone(name: str) -> None:
+    chain = CHAIN | {"family": "ip", "table": "security", "name": name, "prio": 50}
+    assert not is_behind_us(chain)
+
+
+@pytest.mark.parametrize(
+    ("family", "table", "hook", "name", "is_one"),
+    [
+        ("ip", "filter", "input", "INPUT", True),
+        ("ip6", "filter", "input", "INPUT", True),
+        ("ip", "filter", "forward", "FORWARD", True),
+        ("ip", "filter", "forward", "INPUT", False),
+        ("inet", "filter", "input", "INPUT", False),
+        ("ip", "filter", "input", "input", False),
+        ("ip", "mine", "input", "INPUT", False),
     ],
 )
 def test_iptables_has_its_own_names(
-    family: str, table: str, name: str, is_one: bool
+    family: str, table: str, hook: str, name: str, is_one: bool
 ) -> None:
-    chain = CHAIN | {"family": family, "table": table, "name": name}
-    assert is_one == is_filter_input(chain)
+    chain = CHAIN | {"family": family, "table": table, "hook": hook, "name": name}
+    assert is_one == is_of_iptables(chain)

@@ -1,44 +1,57 @@
-"""The text that iptables-restore and ipset get, to the byte."""
+"""The text that iptables-restore gets, to the byte."""
 
 import string
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from unit.firewall.texts import (
     BARE,
     GRANT4,
-    GRANT6,
     SETTINGS,
-    grants,
-    names,
-    seconds,
     settings,
+    wide_grants,
 )
 
-from spassh_server.firewall import Grant, Settings
-from spassh_server.firewall.ipsets import parse_save, render_element, render_sets
-from spassh_server.firewall.iptables_render import (
-    TimedGrant,
-    chain_name,
-    is_jump_first,
-    is_whole,
-    parse_timed,
-    render_chain,
+from spassh_server.firewall import Forward, Grant, Settings, Width
+from spassh_server.firewall import ipset_render as sets
+from spassh_server.firewall import timed_render as timed
+from spassh_server.firewall.iptables_hooks import (
+    Hook,
+    all_hooks,
+    input_hook,
     render_jump,
-    render_rules,
-    render_timed,
-    render_unjump,
+    wanted_hooks,
 )
+from spassh_server.firewall.iptables_match import to_ports
+from spassh_server.firewall.iptables_render import (
+    forward_rules,
+    input_rules,
+    is_whole,
+    numbered,
+    render_chain,
+    source_rules,
+)
+from spassh_server.firewall.timed_render import TimedGrant, render_timed
 from spassh_server.firewall.xtables import comment_of
+from spassh_server.ports import Port
 
-ALLOWED = set(string.ascii_letters + string.digits + ' -.:,[]"/!')
-MATCH_SET = "-m set --match-set spassh-4 src,dst -j ACCEPT"
+ALLOWED = set(string.ascii_letters + string.digits + ' -.:,[]"/!_')
+MATCH_SET = "-m set --match-set spassh-a4 src,dst -j ACCEPT"
+
+SHELL, NAMES = Port(6, 2222), Port(17, 5353)
+INNER4, INNER6 = b"\x0a\x00\x00\x05", b"\xfd" + bytes(14) + b"\x05"
+GATEWAY = SETTINGS._replace(
+    protect=(Port(6, 22),),
+    always_allow=(ip_network("198.51.100.0/24"), ip_network("198.51.100.7")),
+    grant_ports=(Port(6, 22), SHELL, NAMES),
+    forwards=(Forward(SHELL, INNER4, 22, True), Forward(NAMES, INNER6, 53)),
+)
 
 CHAIN = """\
 :SPASSH - [0:0]
 -A SPASSH -m comment --comment "spassh 1/8"\
- -m set --match-set spassh-4 src,dst -j ACCEPT
+ -m set --match-set spassh-a4 src,dst -j ACCEPT
 -A SPASSH -m comment --comment "spassh 2/8" -p tcp -m tcp --dport 22\
  ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT
 -A SPASSH -m comment --comment "spassh 3/8" -p tcp -m tcp --dport 22 -j DROP
@@ -50,91 +63,136 @@ CHAIN = """\
 -A SPASSH -m comment --comment "spassh 7/8" -p udp -m udp --dport 53 -j DROP
 -A SPASSH -m comment --comment "spassh 8/8" -p udp -m udp --dport 62201 -j DROP"""
 
+ACCEPTING = """\
+-m set --match-set spassh-a4 src,dst -j ACCEPT
+-s 198.51.100.0/24 -p tcp -m multiport --dports 22,2222 -j ACCEPT
+-s 198.51.100.0/24 -p udp -m multiport --dports 5353 -j ACCEPT
+-p tcp -m tcp --dport 22 -m set --match-set spassh-f4-t22 src,src -j ACCEPT
+-p tcp -m tcp --dport 22 --syn -m set --match-set spassh-o4 src,dst\
+ -j SET --add-set spassh-f4-t22 src,src --exist --timeout 10
+-p tcp -m tcp --dport 22 --syn -m set --match-set spassh-o4 src,dst\
+ -j SET --del-set spassh-o4 src,dst
+-p tcp -m tcp --dport 22 -m set --match-set spassh-f4-t22 src,src -j ACCEPT
+-p udp -m udp --dport 5353 -m set --match-set spassh-f4-u5353 src,src -j ACCEPT
+-p udp -m udp --dport 5353 -m conntrack ! --ctstate ESTABLISHED\
+ -m set --match-set spassh-o4 src,dst\
+ -j SET --add-set spassh-f4-u5353 src,src --exist --timeout 10
+-p udp -m udp --dport 5353 -m conntrack ! --ctstate ESTABLISHED\
+ -m set --match-set spassh-o4 src,dst -j SET --del-set spassh-o4 src,dst
+-p udp -m udp --dport 5353 -m set --match-set spassh-f4-u5353 src,src -j ACCEPT"""
+
+LEADING = """\
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src\
+ -j DNAT --to-destination 10.0.0.5:22
+-s 198.51.100.0/24 -p tcp -m tcp --dport 2222 --syn\
+ -j SET --add-set spassh-f4-t2222 src,src --exist --timeout 10
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-a4 src,dst\
+ -j SET --add-set spassh-f4-t2222 src,src --exist --timeout 10
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src\
+ -j DNAT --to-destination 10.0.0.5:22
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-o4 src,dst\
+ -j SET --add-set spassh-f4-t2222 src,src --exist --timeout 10
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-o4 src,dst\
+ -j SET --del-set spassh-o4 src,dst
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src\
+ -j DNAT --to-destination 10.0.0.5:22"""
+
+FORWARDED = """\
+-d 10.0.0.5 -p tcp -m tcp --dport 22 ! --syn -m conntrack --ctstate ESTABLISHED\
+ --ctorigdstport 2222 --ctdir ORIGINAL -j ACCEPT
+-s 10.0.0.5 -p tcp -m tcp --sport 22 -m conntrack --ctorigdstport 2222\
+ --ctdir REPLY -j ACCEPT
+-p icmp -m conntrack --ctstate RELATED --ctproto 6 --ctreplsrc 10.0.0.5\
+ --ctorigdstport 2222 -j ACCEPT
+-d 10.0.0.5 -p tcp -m tcp --dport 22 -m conntrack --ctorigdstport 2222\
+ --ctdir ORIGINAL -m set --match-set spassh-f4-t2222 src,src -j ACCEPT
+-d 10.0.0.5 -p tcp -m tcp --dport 22 -m conntrack --ctorigdstport 2222\
+ --ctdir ORIGINAL -j DROP"""
+
+FORWARDED6 = """\
+-d fd00::5 -p udp -m udp --dport 53 -m conntrack --ctstate ESTABLISHED\
+ --ctorigdstport 5353 --ctdir ORIGINAL -j ACCEPT
+-s fd00::5 -p udp -m udp --sport 53 -m conntrack --ctorigdstport 5353\
+ --ctdir REPLY -j ACCEPT
+-p ipv6-icmp -m conntrack --ctstate RELATED --ctproto 17 --ctreplsrc fd00::5\
+ --ctorigdstport 5353 -j ACCEPT
+-d fd00::5 -p udp -m udp --dport 53 -m conntrack --ctorigdstport 5353\
+ --ctdir ORIGINAL -j DROP"""
+
 
 def test_the_chain_is_filled_in_one_transaction() -> None:
-    rules = render_rules(SETTINGS, [MATCH_SET])
-    assert CHAIN.splitlines() == render_chain(chain_name(SETTINGS), rules)
+    rules = numbered("spassh", input_rules(SETTINGS, [MATCH_SET]))
+    assert CHAIN.splitlines() == render_chain(input_hook(SETTINGS), rules)
 
 
 def test_with_nothing_to_protect_only_the_knock_port_is_dropped() -> None:
-    assert render_rules(BARE, []) == [
-        '-m comment --comment "spassh 1/1" -p udp -m udp --dport 62201 -j DROP'
+    assert input_rules(BARE, []) == ["-p udp -m udp --dport 62201 -j DROP"]
+
+
+def test_without_a_drop_of_our_own_nothing_is_dropped() -> None:
+    others = GATEWAY._replace(own_drop=False)
+    assert input_rules(others, [MATCH_SET]) == [MATCH_SET]
+    assert not any("DROP" in rule for rule in forward_rules(others, 4, []))
+    assert numbered("spassh", []) == ['-m comment --comment "spassh 1/1" -j RETURN']
+
+
+def test_who_may_come_in_anyway_uses_nothing_up() -> None:
+    # The port that leads to another host for IPv4 has no rules here.
+    assert ACCEPTING.splitlines() == sets.accepting(GATEWAY, 4)
+
+
+def test_what_is_granted_is_sent_on() -> None:
+    assert LEADING.splitlines() == sets.leading(GATEWAY, 4)
+    (dnat6,) = {rule for rule in sets.leading(GATEWAY, 6) if "DNAT" in rule}
+    assert dnat6.endswith("-j DNAT --to-destination [fd00::5]:53")
+
+
+def test_only_what_we_sent_on_may_pass() -> None:
+    passing = sets.passing(GATEWAY, 4)
+    assert FORWARDED.splitlines() == forward_rules(GATEWAY, 4, passing)
+    assert FORWARDED6.splitlines() == forward_rules(GATEWAY, 6, [])
+
+
+def test_without_sets_those_who_need_no_grant_have_rules_of_their_own() -> None:
+    assert ACCEPTING.splitlines()[1:3] == timed.always_accepting(GATEWAY, 4)
+    (leading,) = timed.always_leading(GATEWAY, 4)
+    assert leading == (
+        "-s 198.51.100.0/24 -p tcp -m tcp --dport 2222 --syn"
+        " -j DNAT --to-destination 10.0.0.5:22"
+    )
+    (passing,) = timed.always_passing(GATEWAY, 4)
+    assert passing == (
+        "-s 198.51.100.0/24 -d 10.0.0.5 -p tcp -m tcp --dport 22"
+        " -m conntrack --ctorigdstport 2222 --ctdir ORIGINAL -j ACCEPT"
+    )
+    for rules in (timed.always_accepting, timed.always_leading, timed.always_passing):
+        assert rules(GATEWAY, 6) == []
+
+
+def test_clients_are_hidden_only_where_it_is_asked_for() -> None:
+    (rule,) = source_rules(GATEWAY, 4)
+    assert rule == (
+        "-d 10.0.0.5 -p tcp -m tcp --dport 22 -m conntrack --ctorigdstport 2222"
+        " --ctdir ORIGINAL -j MASQUERADE"
+    )
+    assert source_rules(GATEWAY, 6) == []
+
+
+def test_ports_are_put_together_by_fifteen() -> None:
+    ports = [Port(6, number) for number in range(1, 17)]
+    assert to_ports([Port(17, 53), *ports]) == [
+        "-p tcp -m multiport --dports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+        "-p tcp -m multiport --dports 16",
+        "-p udp -m multiport --dports 53",
     ]
-
-
-JUMP = "-A INPUT -j SPASSH"
-OTHER = "-A INPUT -p tcp -j OTHER"
-
-
-@pytest.mark.parametrize(
-    ("present", "lines"),
-    [
-        ([], ["-I INPUT 1 -j SPASSH"]),
-        ([OTHER], ["-I INPUT 1 -j SPASSH"]),
-        ([JUMP], []),
-        ([JUMP, OTHER], []),
-        ([OTHER, JUMP], ["-D INPUT -j SPASSH", "-I INPUT 1 -j SPASSH"]),
-        (
-            [JUMP, OTHER, JUMP],
-            ["-D INPUT -j SPASSH", "-D INPUT -j SPASSH", "-I INPUT 1 -j SPASSH"],
-        ),
-        (["-A INPUT -i eth0 -j SPASSH"], ["-I INPUT 1 -j SPASSH"]),
-    ],
-)
-def test_input_begins_with_one_jump_to_us(present: list[str], lines: list[str]) -> None:
-    assert lines == render_jump("SPASSH", present)
-    assert is_jump_first("SPASSH", present) == (not lines)
-    assert render_unjump("SPASSH", present) == ["-D INPUT -j SPASSH"] * present.count(
-        JUMP
-    )
-
-
-def test_a_grant_is_a_rule_with_its_end() -> None:
-    assert render_timed("spassh", TimedGrant(GRANT4, 1_700_000_000)) == (
-        "-s 192.0.2.2 -p tcp -m tcp --dport 22 -m time --datestop 2023-11-14T22:13:19"
-        ' -m comment --comment "spassh tcp/22 192.0.2.2 1700000000" -j ACCEPT'
-    )
-    assert render_timed("spassh", TimedGrant(GRANT6, 1_700_000_000)) == (
-        "-s 2001:db8::2 -p udp -m udp --dport 53 -m time"
-        ' --datestop 2023-11-14T22:13:19 -m comment --comment "spassh udp/53'
-        ' 2001:db8::2 1700000000" -j ACCEPT'
-    )
-
-
-@given(names, grants, st.integers(1, 2**33))
-def test_a_grant_is_read_from_its_own_comment(
-    name: str, grant: Grant, end: int
-) -> None:
-    timed = TimedGrant(grant, end)
-    comment = comment_of(f"-A CHAIN {render_timed(name, timed)}")
-    assert timed == parse_timed(comment, name)
-    assert parse_timed(comment, name + "x") is None
-
-
-@pytest.mark.parametrize(
-    "comment",
-    [
-        "",
-        "spassh",
-        "spassh 1/3",
-        "spassh tcp/22 192.0.2.2",
-        "spassh tcp/22 192.0.2.2 soon",
-        "spassh tcp/22 192.0.2.2 1700000000 more",
-        "spassh tcp/0 192.0.2.2 1700000000",
-        "spassh sctp/22 192.0.2.2 1700000000",
-        "spassh tcp/22 192.0.2.0/24 1700000000",
-        "spassh tcp/22 host.example 1700000000",
-        "other tcp/22 192.0.2.2 1700000000",
-    ],
-)
-def test_another_comment_is_no_grant(comment: str) -> None:
-    assert parse_timed(comment, "spassh") is None
+    assert to_ports([]) == []
 
 
 def test_a_chain_is_whole_if_it_has_all_our_rules_in_order_beside_grants() -> None:
-    wanted = render_rules(SETTINGS, [])
+    wanted = numbered("spassh", input_rules(SETTINGS, []))
     present = [f"-A SPASSH {rule}" for rule in wanted]
-    grant = f"-A SPASSH {render_timed('spassh', TimedGrant(GRANT4, 1))}"
+    (rule,) = render_timed(SETTINGS, TimedGrant(GRANT4, 1)).values()
+    grant = f"-A SPASSH {rule}"
     assert is_whole("spassh", present, wanted)
     assert is_whole("spassh", [grant, *present], wanted)
     assert not is_whole("spassh", present[1:], wanted)
@@ -160,39 +218,26 @@ def test_a_comment_is_read_as_iptables_quotes_it(rule: str, comment: str) -> Non
     assert comment == comment_of(rule)
 
 
-def test_sets_are_made_for_both_families() -> None:
-    assert render_sets("spassh", (6, 4)) == (
-        "create spassh-6 hash:ip,port family inet6 timeout 1\n"
-        "create spassh-4 hash:ip,port family inet timeout 1\n"
-    )
-
-
-def test_elements_name_protocols_by_number() -> None:
-    assert render_element("spassh", GRANT4) == ("spassh-4", "192.0.2.2,6:22")
-    assert render_element("spassh", GRANT6) == ("spassh-6", "2001:db8::2,17:53")
-
-
-def test_grants_are_read_from_what_ipset_saves() -> None:
-    text = (
-        "create spassh-6 hash:ip,port family inet6 hashsize 1024 timeout 1\n"
-        "add spassh-6 2001:db8::2,udp:53 timeout 29\n"
-        "add spassh-4 192.0.2.2,6:22 timeout 7\n"
-    )
-    assert [tuple(one) for one in parse_save(text)] == [(GRANT6, 29), (GRANT4, 7)]
-
-
-@given(settings, grants, seconds)
+@given(settings, wide_grants)
 def test_no_byte_outside_the_alphabet_is_emitted(
-    any_settings: Settings, grant: Grant, end: int
+    any_settings: Settings, grant: Grant
 ) -> None:
-    chain = chain_name(any_settings)
-    timed = render_timed(any_settings.name, TimedGrant(grant, end))
-    lines = [
-        *render_chain(chain, [timed, *render_rules(any_settings, [])]),
-        *render_jump(chain, ["-A INPUT -j OTHER", f"-A INPUT -j {chain}"]),
-        *render_sets(any_settings.name, (4, 6)).splitlines(),
-        *render_element(any_settings.name, grant),
-    ]
+    lines = sets.render_sets(any_settings, (4, 6)).splitlines()
+    lines += sets.render_element(any_settings.name, grant)
+    if grant.width != Width.ONCE:
+        lines += render_timed(any_settings, TimedGrant(grant, 1, "a.b-c_D")).values()
+    for version in (4, 6):
+        lines += input_rules(any_settings, sets.accepting(any_settings, version))
+        lines += forward_rules(any_settings, version, [])
+        lines += sets.passing(any_settings, version)
+        lines += sets.leading(any_settings, version)
+        lines += source_rules(any_settings, version)
+        lines += timed.always_accepting(any_settings, version)
+        lines += timed.always_leading(any_settings, version)
+        lines += timed.always_passing(any_settings, version)
+    for hook in all_hooks(any_settings):
+        lines += render_chain(hook, numbered(any_settings.name, ["-j RETURN"]))
+        lines += render_jump(hook, ["-A INPUT -j OTHER"])
     for line in lines:
         assert set(line) <= ALLOWED
         assert line.count('"') in {0, 2}
@@ -202,15 +247,43 @@ def test_no_byte_outside_the_alphabet_is_emitted(
 def test_each_protected_port_is_dropped_after_established(
     any_settings: Settings,
 ) -> None:
-    rules = [rule.split('" ', 1)[1] for rule in render_rules(any_settings, [MATCH_SET])]
-    assert rules[0] == MATCH_SET
-    for port in any_settings.protect:
+    rules = input_rules(any_settings, [MATCH_SET])
+    assert rules.pop(0) == MATCH_SET
+    if any_settings.own_drop:
+        assert rules.pop().endswith(f"--dport {any_settings.knock_port} -j DROP")
+    for port in any_settings.dropped:
         match = (
             f"-p {port.protocol_name} -m {port.protocol_name} --dport {port.number} "
         )
-        mine = [
-            rule.removeprefix(match) for rule in rules[:-1] if rule.startswith(match)
-        ]
+        mine = [rule.removeprefix(match) for rule in rules if rule.startswith(match)]
         whole = "! --syn " if port.protocol_name == "tcp" else ""
         accept = f"{whole}-m conntrack --ctstate ESTABLISHED -j ACCEPT"
         assert mine == [accept, "-j DROP"]
+    assert len(rules) == 2 * len(any_settings.dropped)
+
+
+@given(settings)
+def test_no_name_is_too_long(any_settings: Settings) -> None:
+    for version in (4, 6):
+        for name in sets.set_names(any_settings, version):
+            assert len(name) <= 31
+        for hook in wanted_hooks(any_settings, version):
+            assert len(hook.chain) <= 28
+    assert len({*all_hooks(any_settings)}) == 4
+
+
+def test_every_hook_has_a_chain_of_its_own() -> None:
+    hooks = all_hooks(GATEWAY)
+    assert len({(hook.table, hook.chain) for hook in hooks}) == len(hooks)
+    assert [hook.base for hook in wanted_hooks(GATEWAY, 4)] == [
+        "INPUT",
+        "FORWARD",
+        "POSTROUTING",
+        "PREROUTING",
+    ]
+    assert [hook.base for hook in wanted_hooks(GATEWAY, 6)] == [
+        "INPUT",
+        "FORWARD",
+        "PREROUTING",
+    ]
+    assert wanted_hooks(SETTINGS, 4) == [Hook("filter", "INPUT", "spassh")]

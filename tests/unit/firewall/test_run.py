@@ -38,6 +38,15 @@ def test_path_has_no_say(install: Install, monkeypatch: pytest.MonkeyPatch) -> N
         run.run("true")
 
 
+def test_an_absolute_path_is_the_only_place(install: Install, tmp_path: Path) -> None:
+    install("tool", "echo here")
+    assert run.run(f"{tmp_path}/tool") == b"here\n"
+    missing = str(tmp_path / "no" / "tool")
+    assert run.find(missing) is None
+    with pytest.raises(FirewallError, match=r"/no/tool not found$"):
+        run.run(missing)
+
+
 def test_what_cannot_be_executed_is_not_found(install: Install, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("not a program")
     assert run.find("notes") is None

@@ -1,19 +1,29 @@
 """A firewall that does nothing but remember what it was asked for."""
 
-from spassh_server.firewall import ActiveGrant, FirewallError, Grant
+from spassh_server.firewall import ActiveGrant, FirewallError, Grant, Width
 
 
 class RecordingFirewall:
-    """Keeps the contract of `Firewall`, in memory."""
+    """Keeps the contract of `Firewall`, in memory and without a clock."""
 
     name = "recording"
 
     def __init__(self, *, expires_by_itself: bool = True) -> None:
         self.expires_by_itself = expires_by_itself
+        self.widths = frozenset(Width)
         self.calls: list[str] = []
-        self.granted: list[tuple[Grant, int]] = []
+        self.granted: list[tuple[Grant, int, str]] = []
         self.live: list[ActiveGrant] = []
+        self.keeps_names = True
+        """Whether it tells who was granted what: not every packet filter can."""
+        self.sessions: dict[bytes, int] = {}
+        """How many connections each address has."""
+        self.ended: list[bytes] = []
+        """Whose connections were to be ended."""
+        self.warned: list[str] = []
         self.failing: set[str] = set()
+        self.stuck: set[bytes] = set()
+        """Addresses whose grants cannot be taken back."""
         self.broken = False
         """Whether `repair` finds something to mend."""
         self.following: float | None = None
@@ -34,16 +44,34 @@ class RecordingFirewall:
     def prepare(self) -> None:
         self._call("prepare")
 
-    def grant(self, grant: Grant, seconds: int) -> None:
+    def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         self._call("grant")
-        self.granted.append((grant, seconds))
+        self.granted.append((grant, seconds, user))
+        self._forget(grant)
+        whose = user if self.keeps_names else ""
+        self.live.append(ActiveGrant(grant, seconds, whose))
 
     def revoke(self, grant: Grant) -> None:
         self._call("revoke")
+        if grant.address in self.stuck:
+            raise FirewallError("revoke failed", "try again")
+        self._forget(grant)
+
+    def _forget(self, grant: Grant) -> None:
+        self.live = [one for one in self.live if one.grant != grant]
+
+    def end_sessions(self, address: bytes) -> int:
+        self._call("end_sessions")
+        self.ended.append(address)
+        return self.sessions.pop(address, 0)
+
+    def warnings(self) -> list[str]:
+        self._call("warnings")
+        return self.warned
 
     def grants(self) -> list[ActiveGrant]:
         self._call("grants")
-        return self.live
+        return list(self.live)
 
     def in_place(self) -> bool:
         self._call("in_place")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from spassh_server import datagram
 
 PORT = 62201
+SOURCE_PORT = 40_000
 SOURCE4 = "192.0.2.7"
 SOURCE6 = "2001:db8::7"
 _SERVER4 = ip_address("192.0.2.1").packed
@@ -21,10 +22,15 @@ VLAN = 0x8100
 QINQ = 0x88A8
 
 
-def udp(payload: bytes, port: int = PORT, length: int | None = None) -> bytes:
+def udp(
+    payload: bytes,
+    port: int = PORT,
+    length: int | None = None,
+    source_port: int = SOURCE_PORT,
+) -> bytes:
     """Put a UDP header before `payload`; `length` may lie."""
     size = 8 + len(payload) if length is None else length
-    return pack("!HHHH", 40_000, port, size, 0) + payload
+    return pack("!HHHH", source_port, port, size, 0) + payload
 
 
 def ipv4(
@@ -103,6 +109,20 @@ def sll2(packet: bytes, ethertype: int | None = None) -> bytes:
     """Put the header of Linux cooked capture, version 2, before `packet`."""
     inner = _ethertype(packet) if ethertype is None else ethertype
     return pack("!HHiHBB8s", inner, 0, 2, 1, 0, 6, _MACS[:6] + b"\0\0") + packet
+
+
+def pcap_header(
+    link: int = datagram.DLT_ETHERNET, *, order: str = "<", magic: int = 0xA1B2C3D4
+) -> bytes:
+    """Make what a capture file begins with; `order` is that of its bytes."""
+    return pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 65535, link)
+
+
+def pcap_record(frame: bytes, milliseconds: int, *, order: str = "<") -> bytes:
+    """Put what a file has before a frame, captured then, before `frame`."""
+    seconds, rest = divmod(milliseconds, 1000)
+    size = len(frame)
+    return pack(f"{order}IIII", seconds, rest * 1000, size, size) + frame
 
 
 class Link(NamedTuple):

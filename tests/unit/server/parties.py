@@ -14,6 +14,9 @@ from spassh.protocol.packet import ClientKeys, seal
 from spassh.protocol.request import Request
 from spassh_server import config
 from spassh_server.config import Config
+from spassh_server.datagram import Datagram
+from spassh_server.envelope import Opened
+from spassh_server.firewall import Width
 from spassh_server.ports import Port
 from spassh_server.users import User, UserKey
 
@@ -28,6 +31,8 @@ CLIENT_SECRET = bytes(range(32, 64))
 CLIENT = PrivateKey(CLIENT_SECRET).public
 CLIENT_PSK = bytes(range(64, 96))
 STRANGER_SECRET = bytes(range(96, 128))
+
+EVERY_WIDTH = frozenset(Width)
 
 CONFIG: Config = config.parse("", "/etc/spassh/spasshd.toml")
 
@@ -51,6 +56,17 @@ def user(name: str = "ada", **changes: Any) -> User:
     if "sources" in changes:
         changes["sources"] = tuple(map(ip_network, changes["sources"]))
     return whole._replace(**changes)
+
+
+def datagram(source: bytes = HERE, source_port: int = 40_000) -> Datagram:
+    """Return what a request came in, as far as policy looks at it."""
+    return Datagram(source, source_port, b"")
+
+
+def opened(request: Request | None = None, whose: User | None = None) -> Opened:
+    """Return an authentic request of `whose`, made with the first key."""
+    person = user() if whose is None else whose
+    return Opened(request or access(), person, person.keys[0], bytes(32))
 
 
 def access(**changes: Any) -> Request:
@@ -79,7 +95,7 @@ def key(number: int) -> UserKey:
 
 def key_table(number: int) -> str:
     """Spell the `number`-th key as an entry of a user's file."""
-    public, psk = key(number)
+    public, psk, _ = key(number)
     return (
         f'[[key]]\npublic = "{encode_key(PUBLIC, public)}"\n'
         f'psk = "{encode_key(PSK, psk)}"\n'

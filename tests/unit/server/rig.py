@@ -7,24 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from unit.server.frames import ipv4, udp
-from unit.server.parties import CONFIG, NOW, SERVER, user
+from unit.server.frames import SOURCE_PORT, ipv4, udp
+from unit.server.parties import CONFIG, EVERY_WIDTH, NOW, SERVER, user
 
 from spassh_server.capture import Capture
 from spassh_server.control import ControlServer
 from spassh_server.datagram import DLT_RAW
+from spassh_server.firewall import Width
 from spassh_server.listener import Listener
 from spassh_server.privsep import message
 from spassh_server.privsep.message import (
     Answer,
-    GrantMessage,
-    ListUsers,
+    Wanted,
     decode_request,
     encode_answer,
 )
 from spassh_server.store import ReplayStore
 from spassh_server.systemd import Notifier
-from spassh_server.users import Users
+from spassh_server.users import User, Users
 
 
 class FakeCapture:
@@ -39,8 +39,15 @@ class FakeCapture:
     def fileno(self) -> int:
         return self._read
 
-    def put(self, *payloads: bytes, source: str = "192.0.2.7") -> None:
-        self.waiting += [ipv4(udp(one), source=source) for one in payloads]
+    def put(
+        self,
+        *payloads: bytes,
+        source: str = "192.0.2.7",
+        source_port: int = SOURCE_PORT,
+    ) -> None:
+        self.waiting += [
+            ipv4(udp(one, source_port=source_port), source=source) for one in payloads
+        ]
         os.write(self._write, b"x")
 
     def frames(self) -> Iterator[bytes]:
@@ -54,6 +61,17 @@ class FakeCapture:
     def close(self) -> None:
         os.close(self._read)
         os.close(self._write)
+
+
+class FakeNotifier:
+    """A service manager that remembers what it was told."""
+
+    def __init__(self, watchdog_seconds: float | None = None) -> None:
+        self.watchdog_seconds = watchdog_seconds
+        self.told: list[str] = []
+
+    def send(self, state: str) -> None:
+        self.told.append(state)
 
 
 class FakeControl:
@@ -76,48 +94,70 @@ class Rig:
         (tmp_path / "state").mkdir()
         (tmp_path / "users.d").mkdir(exist_ok=True)
         self.users_dir = tmp_path / "users.d"
+        self.main_file = tmp_path / "spasshd.toml"
+        self.main_file.touch(0o600)
         self._state = os.open(tmp_path / "state", os.O_RDONLY | os.O_DIRECTORY)
         self.store = ReplayStore(self._state, NOW - 60_000, b"b" * 36)
         self.capture = FakeCapture()
         self.control = FakeControl()
+        self.notifier = FakeNotifier()
+        self.poll = select.poll()
         self.granter, self._theirs = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET
         )
         self.granter.setblocking(False)
         self.listener = Listener(
-            config=CONFIG._replace(users_dir=str(self.users_dir)),
+            config=CONFIG._replace(
+                users_dir=str(self.users_dir), path=str(self.main_file)
+            ),
             keys=SERVER,
             captures=[cast(Capture, self.capture)],
             store=self.store,
             granter=self._theirs,
             server=cast(ControlServer, self.control),
-            poll=select.poll(),
-            notifier=Notifier(),
+            poll=self.poll,
+            notifier=cast(Notifier, self.notifier),
         )
         if ready:
-            self.listener._opener.users = Users([user()])
+            self.users(user())
+            self.widths(*EVERY_WIDTH)
+
+    def users(self, *users: User) -> None:
+        """Have these users, without their files."""
+        self.listener._opener.users = Users([*users])
+
+    def widths(self, *widths: Width) -> None:
+        """Let the granter say what its packet filter can do."""
+        ready = Answer(message.READY, 0, widths=frozenset(widths))
+        self.granter.send(encode_answer(ready))
+        self.listener._read_granter()
 
     def begin(self) -> None:
         """Send the first word, as `serve` does."""
         self.listener._send(self.listener._reload.begin())
 
-    def frames(self, *payloads: bytes, source: str = "192.0.2.7") -> None:
-        self.capture.put(*payloads, source=source)
+    def frames(self, *payloads: bytes, **fields: Any) -> None:
+        self.capture.put(*payloads, **fields)
         self.listener._read_frames(cast(Capture, self.capture))
 
-    def asked(self) -> list[GrantMessage | ListUsers]:
+    def asked(self) -> list[Wanted]:
         """Return what the granter was sent."""
-        found = []
+        found: list[Wanted] = []
         while True:
             try:
-                found.append(decode_request(self.granter.recv(100)))
+                data = self.granter.recv(message.RUN_SIZE + 1)
             except BlockingIOError:
                 return found
+            found.append(decode_request(data))
 
-    def answer(self, kind: int, number: int, name: str = "") -> None:
-        answer = encode_answer(Answer(kind, number, name))
-        if kind == message.USER_FILE:
-            fd = os.open(self.users_dir / name, os.O_RDONLY)
+    def answer(self, kind: int, number: int, name: str = "", **counts: int) -> None:
+        answer = encode_answer(Answer(kind, number, name, **counts))  # type: ignore[arg-type]
+        paths = {
+            message.USER_FILE: self.users_dir / name,
+            message.MAIN_FILE: self.main_file,
+        }
+        if kind in paths:
+            fd = os.open(paths[kind], os.O_RDONLY)
             socket.send_fds(self.granter, [answer], [fd])
             os.close(fd)
         else:
@@ -134,11 +174,21 @@ class Rig:
         counters: dict[str, int] = self.ask("status")["counters"]
         return counters
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether the loop would wake up for a frame."""
+        try:
+            self.poll.modify(self.capture, select.POLLIN)
+        except FileNotFoundError:
+            return False
+        return True
+
     def write(self, name: str, text: str) -> None:
         (self.users_dir / name).write_text(text)
         (self.users_dir / name).chmod(0o600)
 
     def hand_over(self, number: int) -> None:
+        self.answer(message.MAIN_FILE, number)
         for name in sorted(os.listdir(self.users_dir)):
             self.answer(message.USER_FILE, number, name)
         self.answer(message.USERS_END, number)

@@ -63,7 +63,7 @@ def test_a_new_configuration_has_the_packages_account_or_a_free_number(
 
     monkeypatch.setattr(pwd, "getpwnam", has_none)
     number = int(account_for_new_configuration())
-    assert 61184 <= number < 65520
+    assert 60706 <= number < 61184
     assert number not in {entry.pw_uid for entry in pwd.getpwall()}
     monkeypatch.setattr(pwd, "getpwnam", has_account)
     assert account_for_new_configuration() == "_spassh"

@@ -1,82 +1,319 @@
-"""What a capture keeps from others, in network namespaces of its own."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""What a capture hears, and what it keeps from others, in namespaces of its own."""
 
 import pytest
+from unit.server.wires import run_inside
 
 pytest.importorskip("scapy.libs.winpcapy")
 
 pytestmark = pytest.mark.netns
 
-ROOT = Path(__file__).parents[3]
 
-OPEN = """
-import sys
-from spassh_server.capture import Capture, CaptureError
-try:
-    capture = Capture(sys.argv[1], 62201)
-except CaptureError as error:
-    sys.exit(error.hint)
-"""
+def says(code: str, expected: str) -> None:
+    done = run_inside(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
-DETACH_FILTER = """
-import errno, os, socket
+
+@pytest.mark.parametrize("name", ["here", "any"])
+def test_nobody_can_take_the_filter_off_a_capture(name: str) -> None:
+    says(
+        f"""
+import errno
 SO_DETACH_FILTER = 27
-with socket.socket(fileno=os.dup(capture.fileno())) as sock:
+with socket.socket(fileno=os.dup(listen("{name}").fileno())) as sock:
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
     except OSError as error:
         print(errno.errorcode[error.errno])
-"""
-
-
-# Root needs no user namespace for it, which some hosts do not allow.
-NEW_NETWORK = "-n" if os.geteuid() == 0 else "-rn"
-
-
-def run(
-    code: str, interface: str, unshare: str = NEW_NETWORK
-) -> subprocess.CompletedProcess[str]:
-    python = [sys.executable, "-c", code, interface]
-    return subprocess.run(
-        ["unshare", unshare, "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *python],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'server'}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
+""",
+        "EPERM\n",
     )
 
 
-@pytest.mark.parametrize("interface", ["lo", "any"])
-def test_nobody_can_take_the_filter_off_a_capture(interface: str) -> None:
-    done = run(OPEN + DETACH_FILTER, interface)
-    assert (done.returncode, done.stdout) == (0, "EPERM\n"), done.stderr
-
-
-@pytest.mark.parametrize("interface", ["lo", "any"])
-def test_a_capture_goes_on_when_its_filter_is_locked(interface: str) -> None:
-    receive = """
-import select, socket
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-    sock.sendto(bytes(192), ("127.0.0.1", 62201))
-    sock.sendto(bytes(193), ("127.0.0.1", 62201))
-select.select([capture], [], [], 9)
-print({len(frame) for frame in capture.frames()} != set(), capture.dropped())
+@pytest.mark.parametrize("name", ["here", "any"])
+def test_the_kernel_lets_nothing_through_but_datagrams_of_our_sizes(name: str) -> None:
+    says(
+        f"""
+add("here")
+capture = listen("{name}")
+put("here", 1)
+put("here", 2, port=PORT + 1)
+put("here", 3, length=SIZE + 7)
+for packet in (ipv4(udp(bytes(SIZE), port=7)), ipv4(udp(bytes(193)))):
+    send("x-here", ethernet(packet))
+send("x-here", ethernet(ipv4(udp(bytes(SIZE)), fragment=1)))
+send("x-here", ethernet(ipv4(udp(bytes(SIZE)), protocol=6)))
+send("x-here", ethernet(ipv6(udp(bytes(SIZE)), next_header=6)))
+put("here", 4)
+print(hear(capture, 4), capture.dropped())
 capture.close()
 capture.close()
+""",
+        "[1, 1, 4, 4] 0\n",
+    )
+
+
+def test_several_interfaces_are_one_capture_and_others_are_not_heard() -> None:
+    says(
+        """
+for name in ("here", "there", "elsewhere"):
+    add(name)
+capture = listen("here", "there")
+put("elsewhere", 1)
+put("here", 2)
+put("elsewhere", 3)
+put("there", 4)
+print(hear(capture, 4))
+capture = listen("there", "any")
+put("elsewhere", 5)
+put("here", 6)
+print(hear(capture, 6))
+""",
+        "[2, 2, 4, 4]\n[5, 5, 6, 6]\n",
+    )
+
+
+def test_an_interface_is_heard_once_it_is_there_and_when_it_comes_back() -> None:
+    says(
+        """
+capture = listen("late")
+add("other")
+put("other", 1)
+add("late")
+put("late", 2)
+print(hear(capture, 2))
+ip("link delete late")
+put("other", 3)
+add("late")
+put("late", 4)
+print(hear(capture, 4))
+ip("link set late down")
+up("late", "x-late")
+put("late", 5)
+print(hear(capture, 5))
+""",
+        "[2, 2]\n[4, 4]\n[5, 5]\n",
+    )
+
+
+def test_a_name_that_moves_to_another_interface_is_followed() -> None:
+    says(
+        """
+add("one")
+add("two")
+capture = listen("one")
+put("one", 1)
+print(hear(capture, 1))
+ip("link set one down")
+ip("link set two down")
+ip("link set one name old")
+ip("link set two name one")
+up("old", "x-one")
+up("one", "x-two")
+send("x-one", ethernet(ipv4(udp(bytes([2]) * SIZE))))
+put("two", 3)  # The far end keeps its name.
+print(hear(capture, 3))
+""",
+        "[1, 1]\n[3, 3]\n",
+    )
+
+
+def test_another_name_of_an_interface_will_do() -> None:
+    says(
+        """
+add("here")
+add("other")
+ip("link property add dev here altname enp0s1")
+capture = listen("enp0s1")
+put("other", 1)
+put("here", 2)
+print(hear(capture, 2))
+""",
+        "[2, 2]\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["here", "any"])
+def test_what_this_host_sends_is_no_knock_for_it(name: str) -> None:
+    says(
+        f"""
+add("here")
+capture = listen("{name}")
+for packet in (ipv4(udp(bytes([1]) * SIZE)), ipv6(udp(bytes([1]) * SIZE))):
+    send("here", ethernet(packet))
+put("here", 2)
+heard = hear(capture, 2)
+# It came in at the other end of the wire, which is an interface as well.
+print([mark for mark in heard if mark == 1], heard[-2:])
+""",
+        "[1, 1] [2, 2]\n" if name == "any" else "[] [2, 2]\n",
+    )
+
+
+def test_what_this_host_sends_to_itself_is_heard() -> None:
+    says(
+        """
+ip("link set lo up")
+capture = listen("lo")
+for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.sendto(bytes([1]) * SIZE, (address, PORT))
+print(hear(capture, 1))
+""",
+        "[1, 1]\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "heard"), [("bridge", [2, 2]), ("port", [2, 2]), ("any", [2, 2, 2, 2])]
+)
+def test_a_bridge_and_its_port_are_two_interfaces(name: str, heard: list[int]) -> None:
+    says(
+        f"""
+add("port")
+ip("link add bridge type bridge")
+ip("link set port master bridge")
+ip("link set bridge up")
+capture = listen("{name}")
+put("port", 2)
+put("port", 3)
+print([mark for mark in hear(capture, 3) if mark == 2])
+""",
+        f"{heard}\n",
+    )
+
+
+def test_a_frame_of_a_vlan_came_in_through_the_interface_below() -> None:
+    says(
+        """
+add("here")
+add("other")
+capture = listen("here")
+put("here", 1)
+put("other", 2, tag=vlan(7))
+put("here", 3, tag=vlan(7))
+print(hear(capture, 3))
+""",
+        "[1, 1, 3, 3]\n",
+    )
+
+
+def test_two_interfaces_over_one_another_are_two() -> None:
+    says(
+        """
+add("below")
+ip("link add link below name above type macvlan mode bridge")
+ip("link set above up")
+above, below = listen("above"), listen("below")
+put("below", 1)  # To everybody.
+print(hear(above, 1), hear(below, 1))
+""",
+        "[1, 1] [1, 1]\n",
+    )
+
+
+def test_an_interface_without_ethernet_is_heard() -> None:
+    says(
+        """
+import fcntl
+tun = os.open("/dev/net/tun", os.O_RDWR)
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
+fcntl.ioctl(tun, TUNSETIFF, pack("16sH22x", b"wg0", IFF_TUN | IFF_NO_PI))
+capture = listen("wg0")
+ip("link set wg0 up")
+for packet in (ipv4(udp(bytes([1]) * SIZE)), ipv6(udp(bytes([1]) * SIZE))):
+    os.write(tun, packet)
+print(hear(capture, 1))
+""",
+        "[1, 1]\n",
+    )
+
+
+def test_frames_come_in_bounded_turns() -> None:
+    says(
+        """
+from spassh_server.limits import FRAMES_PER_TURN
+add("here")
+capture = listen("any")
+send("x-here", ethernet(ipv4(udp(bytes(SIZE)))), FRAMES_PER_TURN + 5)
+select.select([capture], [], [], 20)
+print(len(list(capture.frames())) - FRAMES_PER_TURN, len(list(capture.frames())))
+""",
+        "0 5\n",
+    )
+
+
+def test_a_missing_permission_is_told() -> None:
+    # Root of a user namespace that has no network of its own.
+    done = run_inside(
+        """
+from spassh_server.capture import CaptureError
+try:
+    listen("lo")
+except CaptureError as error:
+    print(error.hint)
+""",
+        network=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "run this as root\n"), done.stderr
+
+
+class TestWhereFramesDoNotSayWhereTheyCameIn:
+    """Linux with a libpcap before 1.10, and other systems."""
+
+    before = """
+from spassh_server.capture import CaptureError, pcap
+pcap.pcap_set_datalink = lambda pointer, link: -1
+add("here")
+add("there")
 """
-    done = run(OPEN + receive, interface)
-    assert (done.returncode, done.stdout) == (0, "True 0\n"), done.stderr
 
+    def test_each_interface_has_its_own_capture(self) -> None:
+        says(
+            self.before
+            + """
+captures = open_captures(["here", "there"], PORT)
+print([(one.interface, one.link) for one in captures])
+put("there", 1)
+put("here", 2)
+put("there", 3)
+print(hear(captures[0], 2), hear(captures[1], 3))
+(everywhere,) = open_captures(["here", "any"], PORT)
+put("there", 4)
+print(everywhere.link, hear(everywhere, 4))
+""",
+            "[('here', 1), ('there', 1)]\n[2, 2] [1, 1, 3, 3]\n113 [4, 4]\n",
+        )
 
-def test_an_interface_that_is_not_there_is_told_from_a_missing_permission() -> None:
-    done = run(OPEN, "nowhere0")
-    assert (done.returncode, done.stderr) == (1, "'ip link' lists the interfaces\n")
-    # Root of a namespace that has no network of its own.
-    done = run(OPEN, "lo", "-r")
-    assert done.returncode == 1
-    assert done.stderr.endswith("run this as root\n")
+    def test_a_missing_interface_is_an_error(self) -> None:
+        says(
+            self.before
+            + """
+try:
+    open_captures(["here", "nowhere0"], PORT)
+except CaptureError as error:
+    print(error.hint)
+""",
+            "'ip link' lists the interfaces\n",
+        )
+
+    def test_the_capture_ends_with_its_interface_but_not_with_the_link(self) -> None:
+        says(
+            self.before
+            + """
+capture = listen("here")
+ip("link set here down")
+select.select([capture], [], [], 20)
+print(list(capture.frames()))
+up("here", "x-here")
+put("here", 1)
+print(hear(capture, 1))
+ip("link delete here")
+try:
+    while True:
+        select.select([capture], [], [], 20)
+        list(capture.frames())
+except CaptureError as error:
+    print(error)
+""",
+            "[]\n[1, 1]\nhere: The interface disappeared\n",
+        )

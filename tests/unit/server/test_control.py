@@ -8,11 +8,22 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from unit.server.child import NOBODY, in_child, needs_root
+from unit.server.parties import HERE, HERE6
 
 from spassh_server import control
-from spassh_server.control import ControlServer, NotRunningError, ask, socket_path
+from spassh_server.control import (
+    ControlServer,
+    NotRunningError,
+    ask,
+    parse_revoke,
+    render_revoke,
+    socket_path,
+)
 from spassh_server.limits import CONTROL_CONNECTIONS, CONTROL_MESSAGE_BYTES
+from spassh_server.privsep.message import Revoke, decode_request, encode_revoke
 
 Answer = Callable[[Any], None]
 
@@ -139,6 +150,30 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(
         ask(daemon.run_dir, control.STATUS)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"no JSON", b"\xff", b"[]", b"3", b'"x"', b"null", b"[" * 60_000, b"9" * 9000],
+    ids=["text", "bytes", "list", "number", "string", "null", "deep", "long"],
+)
+def test_an_answer_that_makes_no_sense_is_none(tmp_path: Path, data: bytes) -> None:
+    """The listener may have been taken over."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(socket_path(str(tmp_path)))
+        listening.listen()
+
+        def work() -> None:
+            client, _ = listening.accept()
+            with client:
+                client.recv(100)
+                client.send(data)
+
+        answering = Thread(target=work)
+        answering.start()
+        with pytest.raises(control.NoAnswerError, match="makes no sense"):
+            ask(str(tmp_path), control.STATUS)
+        answering.join()
+
+
 def test_a_stalled_client_does_not_block_the_others(
     daemon: Daemon, connect: Connect
 ) -> None:
@@ -245,9 +280,11 @@ def test_an_answer_that_is_too_long_says_so(daemon: Daemon, connect: Connect) ->
     client.send(b"reload")
     daemon.turn()
     ((_, answer),) = daemon.turn()
-    answer({"errors": ["x" * 100] * 1000})
+    answer({"errors": [{"error": "x" * 100, "hint": ""}] * 1000})
     data = client.recv(CONTROL_MESSAGE_BYTES)
-    assert json.loads(data) == {"errors": ["too many errors: see the log"]}
+    assert json.loads(data) == {
+        "errors": [{"error": "too many errors", "hint": "see the log"}]
+    }
 
 
 def test_there_are_only_so_many_clients(daemon: Daemon, connect: Connect) -> None:
@@ -298,3 +335,65 @@ def test_somebody_else_than_root_cannot_even_connect(daemon: Daemon) -> None:
         return False
 
     assert in_child(work)
+
+
+class TestARevocation:
+    @pytest.mark.parametrize("sessions", [False, True])
+    @pytest.mark.parametrize(
+        ("target", "wanted"),
+        [
+            ("", Revoke(0)),
+            ("ada", Revoke(0, user="ada")),
+            ("a" * 32, Revoke(0, user="a" * 32)),
+            ("192.0.2.7", Revoke(0, address=HERE)),
+            ("2001:db8::7", Revoke(0, address=HERE6)),
+            ("2001:DB8:0::7", Revoke(0, address=HERE6)),
+            ("127.0.0.1", Revoke(0, address=bytes([127, 0, 0, 1]))),
+            # A user may be called so, and is an address all the same.
+            ("10.0.0.1", Revoke(0, address=bytes([10, 0, 0, 1]))),
+            # No address, so a user.
+            ("10.0.0.256", Revoke(0, user="10.0.0.256")),
+            ("10.0.0.01", Revoke(0, user="10.0.0.01")),
+        ],
+    )
+    def test_is_read_as_it_was_spelled(
+        self, target: str, wanted: Revoke, sessions: bool
+    ) -> None:
+        request = render_revoke(target, sessions=sessions)
+        assert len(request) <= 64
+        assert parse_revoke(request) == wanted._replace(sessions=sessions)
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            "",
+            "revoked",
+            "status",
+            "Revoke ada",
+            " revoke ada",
+            "revoke  ada",
+            "revoke ada bob",
+            "revoke -ada",
+            "revoke ../ada",
+            "revoke a\x1b",
+            "revoke \ufffd",
+            "revoke " + "a" * 33,
+            "revoke 192.0.2.0/24",
+            # No addresses of one host.
+            "revoke 0.0.0.0",
+            "revoke 255.255.255.255",
+            "revoke 224.0.0.1",
+            "revoke ::",
+            "revoke ff02::1",
+            "kill ::ffff:192.0.2.7",
+        ],
+    )
+    def test_of_nonsense_is_none(self, request_: str) -> None:
+        assert parse_revoke(request_) is None
+
+    @given(st.text(max_size=64) | st.text("rvokeil 0123456789.:af%", max_size=64))
+    def test_that_is_one_has_a_message_which_the_granter_takes(self, text: str) -> None:
+        for request in (text, f"revoke {text}", f"kill {text}"):
+            wanted = parse_revoke(request)
+            if wanted is not None:
+                assert decode_request(encode_revoke(wanted)) == wanted

@@ -3,7 +3,16 @@ from types import SimpleNamespace
 
 import pytest
 from unit.server import frames
-from unit.server.frames import LINKS, PACKETS, PORT, ethernet, ipv4, ipv6, udp
+from unit.server.frames import (
+    LINKS,
+    PACKETS,
+    PORT,
+    SOURCE_PORT,
+    ethernet,
+    ipv4,
+    ipv6,
+    udp,
+)
 
 from spassh.protocol.errors import NotOurs
 from spassh_server.datagram import (
@@ -12,6 +21,7 @@ from spassh_server.datagram import (
     DLT_LINUX_SLL2,
     DLT_LOOP,
     DLT_NULL,
+    LINK_TYPES,
     Datagram,
     parse,
 )
@@ -29,8 +39,17 @@ each_packet = pytest.mark.parametrize("packet", PACKETS)
 def test_the_payload_and_its_source_are_taken_out(link: str, packet: str) -> None:
     wrap, source = PACKETS[packet]
     frame = LINKS[link].wrap(wrap(udp(PAYLOAD)))
-    expected = Datagram(ip_address(source).packed, PAYLOAD)
+    expected = Datagram(ip_address(source).packed, SOURCE_PORT, PAYLOAD)
     assert expected == parse(frame, LINKS[link].number, PORT)
+
+
+@pytest.mark.parametrize("source_port", [0, 1, PORT, 0xFF00, 65535])
+@each_packet
+def test_the_source_port_is_the_one_of_the_udp_header(
+    source_port: int, packet: str
+) -> None:
+    segment = udp(PAYLOAD, source_port=source_port)
+    assert parse(PACKETS[packet][0](segment), RAW, PORT).source_port == source_port
 
 
 @each_link
@@ -59,7 +78,8 @@ def test_an_empty_payload_is_a_payload(packet: str) -> None:
 @pytest.mark.parametrize("size", range(4, 44, 4))
 def test_options_of_ipv4_are_skipped(size: int) -> None:
     packet = ipv4(udp(PAYLOAD), options=bytes([1]) * size)
-    assert Datagram(SOURCE, PAYLOAD) == parse(ethernet(packet), DLT_ETHERNET, PORT)
+    expected = Datagram(SOURCE, SOURCE_PORT, PAYLOAD)
+    assert expected == parse(ethernet(packet), DLT_ETHERNET, PORT)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +220,7 @@ def test_the_port_that_was_asked_for_is_ours() -> None:
 
 def test_the_source_port_is_not_taken_for_the_destination() -> None:
     with pytest.raises(NotOurs, match="another port"):
-        parse(ipv4(udp(PAYLOAD, port=22)), RAW, 40_000)
+        parse(ipv4(udp(PAYLOAD, port=22)), RAW, SOURCE_PORT)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +245,13 @@ def test_what_is_not_ip_is_not_ours(frame: tuple[bytes, int]) -> None:
 def test_an_unknown_link_type_is_not_ours(link: int) -> None:
     with pytest.raises(NotOurs, match="unknown link type"):
         parse(ethernet(ipv4(udp(PAYLOAD))), link, PORT)
+
+
+def test_the_link_types_are_those_that_are_parsed() -> None:
+    assert {link.number for link in LINKS.values()} == LINK_TYPES
+    for link in set(range(300)) - LINK_TYPES:
+        with pytest.raises(NotOurs, match="unknown link type"):
+            parse(ipv4(udp(PAYLOAD)), link, PORT)
 
 
 @pytest.mark.parametrize("link", sorted({link.number for link in LINKS.values()}))
@@ -257,7 +284,7 @@ class TestWhatScapyCrafts:
             (scapy.IPv6(src=frames.SOURCE6, dst="2001:db8::1"), frames.SOURCE6),
         ):
             segment = scapy.UDP(sport=7, dport=PORT) / PAYLOAD
-            expected = Datagram(ip_address(source).packed, PAYLOAD)
+            expected = Datagram(ip_address(source).packed, 7, PAYLOAD)
             for link in (
                 scapy.Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02"),
                 scapy.Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -272,7 +299,7 @@ class TestWhatScapyCrafts:
     def test_is_read_from_the_other_links(self, scapy: SimpleNamespace) -> None:
         ip = scapy.IP(src=frames.SOURCE4, dst="192.0.2.1")
         packet = ip / scapy.UDP(sport=7, dport=PORT) / PAYLOAD
-        expected = Datagram(SOURCE, PAYLOAD)
+        expected = Datagram(SOURCE, 7, PAYLOAD)
         assert expected == parse(bytes(packet), RAW, PORT)
         for link, header in (
             (DLT_LINUX_SLL, scapy.CookedLinux()),
@@ -287,7 +314,7 @@ class TestWhatScapyCrafts:
         ip = scapy.IP(src=frames.SOURCE4, dst="192.0.2.1", options=options)
         packet = bytes(ip / scapy.UDP(sport=7, dport=PORT) / PAYLOAD)
         assert packet[0] > 0x45
-        assert Datagram(SOURCE, PAYLOAD) == parse(packet, RAW, PORT)
+        assert Datagram(SOURCE, 7, PAYLOAD) == parse(packet, RAW, PORT)
 
     def test_is_not_ours_in_fragments(self, scapy: SimpleNamespace) -> None:
         ip = scapy.IP(src=frames.SOURCE4, dst="192.0.2.1")

@@ -1,10 +1,10 @@
 import pytest
-from unit.server.parties import access, user
+from unit.server.parties import opened
 
 from spassh.protocol.errors import Malformed, NotOurs, PacketError, Unauthentic
 from spassh_server.envelope import Envelope, Opened
 
-OPENED = Opened(access(), user(), b"i" * 32)
+OPENED = opened()
 
 
 class Format:

@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 from unit.server.child import NOBODY, in_child, needs_root
 
-from spassh_server.files import read_open, read_private, write_new
+from spassh_server.files import (
+    read_open,
+    read_private,
+    replace,
+    require_private,
+    write_new,
+)
 from spassh_server.limits import MAX_FILE_BYTES
 from spassh_server.toml import ConfigError
 
@@ -37,6 +43,24 @@ def test_a_secret_that_others_may_open_is_refused(file: Path, bit: int) -> None:
     assert expected == problem(file)
 
 
+@pytest.mark.parametrize(
+    ("mode", "private"), [(0o600, True), (0o700, True), (0o644, False), (0o601, False)]
+)
+def test_an_open_file_may_be_found_to_be_a_secret_later(
+    file: Path, mode: int, private: bool
+) -> None:
+    """Whether it has keys is known only when it was read."""
+    file.chmod(mode)
+    with file.open() as opened:
+        if private:
+            require_private(opened.fileno(), str(file))
+            return
+        with pytest.raises(ConfigError) as caught:
+            require_private(opened.fileno(), str(file))
+    assert str(caught.value) == f"{file}: readable or writable by others"
+    assert caught.value.hint == f"chmod 600 {file}"
+
+
 @pytest.mark.parametrize("bit", [0o020, 0o002])
 def test_a_file_that_others_may_write_is_refused(file: Path, bit: int) -> None:
     file.chmod(0o644 | bit)
@@ -56,7 +80,10 @@ def test_a_file_of_somebody_else_is_refused(file: Path) -> None:
 
 
 @needs_root
-def test_a_file_of_root_or_of_ourselves_is_read_by_the_listener(file: Path) -> None:
+def test_the_listener_believes_no_file_of_the_account_that_it_becomes(
+    file: Path,
+) -> None:
+    """It could write one there and make itself any user, and so could others."""
     fd = os.open(file, os.O_RDONLY)
 
     def work() -> str:
@@ -67,7 +94,8 @@ def test_a_file_of_root_or_of_ourselves_is_read_by_the_listener(file: Path) -> N
         assert in_child(work) == "secret ä\n"
         os.chown(file, NOBODY, NOBODY)
         os.lseek(fd, 0, os.SEEK_SET)
-        assert in_child(work) == "secret ä\n"
+        with pytest.raises(AssertionError, match=f"belongs to uid {NOBODY}"):
+            in_child(work)
     finally:
         os.close(fd)
 
@@ -136,6 +164,7 @@ def test_no_descriptor_stays_open(file: Path, tmp_path: Path) -> None:
     read_private(str(file), secret=True)
     problem(tmp_path)
     write_new(str(tmp_path / "new"), "x")
+    replace(str(tmp_path / "new"), "y")
     assert len(before) == len(os.listdir("/proc/self/fd"))
 
 
@@ -179,3 +208,57 @@ class TestANewFile:
         with pytest.raises(UnicodeEncodeError):
             write_new(str(tmp_path / "new"), "\udcff")
         assert os.listdir(tmp_path) == []
+
+
+class TestAFileInThePlaceOfAnother:
+    @pytest.mark.parametrize("kind", ["nothing", "file", "link", "dangling link"])
+    def test_is_there_whole_and_for_its_owner_alone(
+        self, tmp_path: Path, file: Path, kind: str
+    ) -> None:
+        path = tmp_path / "new"
+        if kind == "file":
+            path.write_text("a text that was longer before")
+            path.chmod(0o644)
+        elif kind != "nothing":
+            path.symlink_to(file if kind == "link" else "nowhere")
+        before = os.umask(0)
+        try:
+            replace(str(path), "text ä\n")
+        finally:
+            os.umask(before)
+        assert not path.is_symlink()
+        assert path.read_text(encoding="utf-8") == "text ä\n"
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert sorted(os.listdir(tmp_path)) == ["file", "new"]
+        assert file.read_text(encoding="utf-8") == "secret ä\n"
+
+    def test_may_be_for_all_to_read(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            replace(str(tmp_path / "new"), "text", 0o644)
+        finally:
+            os.umask(before)
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
+
+    @pytest.mark.parametrize("text", ["\udcff", "a" * 100 + "\udcff"])
+    def test_that_cannot_be_written_leaves_the_other_and_nothing_else(
+        self, tmp_path: Path, file: Path, text: str
+    ) -> None:
+        with pytest.raises(UnicodeEncodeError):
+            replace(str(file), text)
+        assert os.listdir(tmp_path) == ["file"]
+        assert file.read_text(encoding="utf-8") == "secret ä\n"
+
+    def test_that_cannot_take_the_place_leaves_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "dir").mkdir()
+        with pytest.raises(IsADirectoryError):
+            replace(str(tmp_path / "dir"), "text")
+        assert os.listdir(tmp_path) == ["dir"]
+
+    def test_does_not_follow_a_link_in_the_place_of_its_first_name(
+        self, tmp_path: Path, file: Path
+    ) -> None:
+        (tmp_path / f"new.{os.getpid()}.tmp").symlink_to(file)
+        with pytest.raises(FileExistsError):
+            replace(str(tmp_path / "new"), "text")
+        assert file.read_text(encoding="utf-8") == "secret ä\n"

@@ -1,5 +1,6 @@
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -7,27 +8,37 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from unit.server.child import in_child, needs_root
+from unit.server.frames import PORT, SOURCE_PORT, ipv4, pcap_header, pcap_record, udp
 from unit.server.parties import (
     CLIENT,
     CLIENT_PSK,
+    HERE,
     NOW,
+    SSH,
     STRANGER_SECRET,
     access,
     key_table,
     sealed,
+    user,
 )
 from vectors.vector_file import load
 
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
 from spassh_server import limits
+from spassh_server.commands import Command, parse_pattern
+from spassh_server.firewall import Grant, Width
 from spassh_server.privsep import message
 from spassh_server.privsep.message import (
     Answer,
     GrantMessage,
     ListUsers,
+    Ping,
+    Revoke,
+    RunMessage,
     encode_answer,
 )
 
@@ -36,6 +47,9 @@ pytest.importorskip("scapy.libs.winpcapy")
 from unit.server.rig import Rig
 
 from spassh_server import listener as listener_module
+from spassh_server.capture_file import CaptureFile
+from spassh_server.datagram import DLT_RAW
+from spassh_server.libpcap import CaptureError
 
 ADA = "user=ada address=192.0.2.7"
 
@@ -54,6 +68,11 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     made.close()
 
 
+def in_main(name: str, number: int) -> str:
+    """Spell a key of the configuration file's user `name`."""
+    return key_table(number).replace("[[key]]", f"[[users.{name}.key]]")
+
+
 def log(capsys: Capture) -> list[str]:
     return [
         line.removeprefix("spasshd: ") for line in capsys.readouterr().err.splitlines()
@@ -66,10 +85,10 @@ def test_a_good_packet_is_asked_for_and_then_reported(
     rig.frames(sealed())
     (wanted,) = rig.asked()
     assert isinstance(wanted, GrantMessage)
-    assert wanted.seconds == 15
+    assert wanted == GrantMessage(1, Grant(HERE, SSH), 15, "ada")
     assert log(capsys) == []
     rig.answer(message.GRANTED, wanted.number)
-    assert log(capsys) == ["granted user=ada address=192.0.2.7 port=tcp/22 seconds=15"]
+    assert log(capsys) == [f"granted {ADA} port=tcp/22 seconds=15 width=address"]
     assert rig.counters == {"frames": 1, "granted": 1}
 
 
@@ -155,33 +174,174 @@ def test_a_bug_does_not_end_the_guard(
     assert rig.counters == {"frames": 2, "bug": 1}
 
 
-def test_a_busy_granter_is_not_sent_more_than_it_can_take(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    most = 8
-    monkeypatch.setattr(listener_module, "MAX_OUTSTANDING_GRANTS", most)
-    rig.frames(*(sealed() for _ in range(most + 5)))
-    numbers = [wanted.number for wanted in rig.asked()]
-    assert numbers == list(range(1, most + 1))
-    rig.answer(message.GRANTED, 3)
-    rig.answer(message.GRANTED, 1)
-    assert [wanted.number for wanted in rig.asked()] == [most + 1, most + 2]
+class TestWidths:
+    def test_are_unknown_until_the_granter_tells_them_and_nothing_is_granted(
+        self, tmp_path: Path, capsys: Capture
+    ) -> None:
+        rig = Rig(tmp_path, ready=False)
+        rig.users(user())
+        rig.frames(sealed())
+        reason = "the packet filter has none of the user's widths"
+        assert log(capsys) == [f'refused {ADA} reason="{reason}"']
+        assert rig.asked() == []
+        assert rig.ask("status")["widths"] == []
+        rig.widths(Width.ADDRESS, Width.FLOW)
+        rig.frames(sealed())
+        assert len(rig.asked()) == 1
+        assert rig.ask("status")["widths"] == ["flow", "address"]
+        rig.close()
+
+    @pytest.mark.parametrize(
+        ("widths", "named", "came_from", "grant"),
+        [
+            ({Width.FLOW, Width.ADDRESS}, 1234, 1234, (Width.FLOW, 1234)),
+            ({Width.FLOW, Width.ADDRESS}, 1234, 4321, (Width.ADDRESS, 0)),
+            ({Width.FLOW, Width.ADDRESS}, 0, 1234, (Width.ADDRESS, 0)),
+            ({Width.ADDRESS}, 1234, 1234, (Width.ADDRESS, 0)),
+            ({Width.ONCE, Width.ADDRESS}, 1234, 1234, (Width.ADDRESS, 0)),
+        ],
+    )
+    def test_are_the_narrowest_that_the_packet_filter_and_the_packet_allow(
+        self,
+        rig: Rig,
+        widths: set[Width],
+        named: int,
+        came_from: int,
+        grant: tuple[Width, int],
+    ) -> None:
+        rig.widths(*widths)
+        rig.frames(sealed(access(source_port=named)), source_port=came_from)
+        assert rig.asked() == [GrantMessage(1, Grant(HERE, SSH, *grant), 15, "ada")]
+
+    def test_of_a_flow_are_reported_with_its_port(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.frames(sealed(access(source_port=SOURCE_PORT)))
+        rig.answer(message.GRANTED, 1)
+        assert log(capsys) == [
+            f"granted {ADA} port=tcp/22 seconds=15 width=flow source_port=40000"
+        ]
+
+    def test_of_one_connection_are_asked_for_and_reported(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.users(user(widths=frozenset({Width.ONCE})))
+        rig.frames(sealed())
+        wanted = GrantMessage(1, Grant(HERE, SSH, Width.ONCE), 15, "ada")
+        assert rig.asked() == [wanted]
+        rig.answer(message.GRANTED, 1)
+        assert log(capsys) == [f"granted {ADA} port=tcp/22 seconds=15 width=once"]
 
 
-def test_more_grants_than_can_wait_are_dropped_and_counted(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listener_module, "MAX_OUTSTANDING_GRANTS", 2)
-    monkeypatch.setattr(listener_module, "MAX_WAITING_GRANTS", 3)
-    rig.frames(*(sealed() for _ in range(9)))
-    assert rig.counters["busy"] == 4
-    assert len(rig.asked()) == 2
+class TestCommands:
+    RESTART = Command(
+        "restart",
+        ("/usr/bin/systemctl", "restart", "{unit}"),
+        (("unit", parse_pattern("nginx|php-fpm")),),
+        "root",
+        30,
+    )
+    ARGV = ("/usr/bin/systemctl", "restart", "nginx")
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        made = Rig(tmp_path)
+        made.users(user(commands=(self.RESTART,)))
+        yield made
+        made.close()
+
+    def knock(self, rig: Rig, argv: tuple[str, ...] = ARGV) -> None:
+        request = access(protocol=0, port=0, command=argv)
+        rig.frames(sealed(request))
+
+    def test_are_asked_for_by_name_and_then_reported(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        self.knock(rig)
+        assert rig.asked() == [RunMessage(1, "ada", HERE, self.ARGV, "restart")]
+        assert log(capsys) == []
+        rig.answer(message.GRANTED, 1)
+        assert log(capsys) == [f"ordered {ADA} command=restart"]
+        assert rig.counters == {"frames": 1, "ordered": 1}
+
+    @pytest.mark.parametrize(
+        ("kind", "event", "reason"),
+        [
+            (message.REFUSED, "refused", "is over the granter's limits"),
+            (message.FAILED, "failed", "cannot run"),
+        ],
+    )
+    def test_that_do_not_run_are_reported(
+        self, rig: Rig, capsys: Capture, kind: int, event: str, reason: str
+    ) -> None:
+        self.knock(rig)
+        rig.answer(kind, 1)
+        assert log(capsys) == [f'{event} {ADA} reason="command restart {reason}"']
+        assert rig.counters == {"frames": 1, event: 1}
+
+    def test_that_the_user_does_not_have_never_reach_the_granter(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        self.knock(rig, (*self.ARGV[:2], "sshd"))
+        rig.users(user())
+        self.knock(rig)
+        assert rig.asked() == []
+        assert log(capsys) == [
+            f'refused {ADA} reason="the command is none of the user\'s commands"',
+            f'refused {ADA} reason="commands are not allowed"',
+        ]
 
 
-class TestTheGrantsOfOneUser:
-    """From one address after the other, as who owns an IPv6 network can."""
+class TestRevoking:
+    @pytest.mark.parametrize(
+        ("request_", "wanted"),
+        [
+            ("revoke ada", Revoke(1, user="ada")),
+            ("revoke 192.0.2.7", Revoke(1, address=HERE)),
+            ("revoke", Revoke(1)),
+            ("kill ada", Revoke(1, user="ada", sessions=True)),
+        ],
+    )
+    def test_is_asked_of_the_granter_and_the_answer_told(
+        self, rig: Rig, request_: str, wanted: Revoke
+    ) -> None:
+        assert rig.ask(request_) is None
+        assert rig.asked() == [wanted]
+        rig.answer(message.REVOKED, 1, grants=3, sessions=2)
+        assert rig.control.answers == [{"grants": 3, "sessions": 2}]
 
-    @pytest.fixture(autouse=True)
+    def test_that_fails_is_told(self, rig: Rig) -> None:
+        rig.ask("revoke ada")
+        rig.answer(message.FAILED, 1)
+        assert rig.control.answers == [{"error": "the firewall refused: see the log"}]
+
+    @pytest.mark.parametrize(
+        "request_", ["sing", "revoke ../x", "revoke 224.0.0.1", "revoke a b", "kil x"]
+    )
+    def test_of_nonsense_is_not_asked_of_the_granter(
+        self, rig: Rig, request_: str
+    ) -> None:
+        """Who would take it for a break of the rules, and leave."""
+        assert rig.ask(request_) == {"error": "unknown request"}
+        assert rig.asked() == []
+
+    def test_waits_for_its_own_answer_among_those_of_grants(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.frames(sealed())
+        rig.ask("revoke ada")
+        rig.frames(sealed())
+        assert [wanted.number for wanted in rig.asked()] == [1, 2, 3]
+        rig.answer(message.GRANTED, 3)
+        assert rig.control.answers == []
+        rig.answer(message.REVOKED, 2, grants=1)
+        rig.answer(message.GRANTED, 1)
+        assert rig.control.answers == [{"grants": 1, "sessions": 0}]
+        assert len(log(capsys)) == 2
+
+
+class TestTheWatchdog:
+    @pytest.fixture
     def seconds(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         """Return a list with the monotonic time in it."""
         now = [1000.0]
@@ -189,41 +349,69 @@ class TestTheGrantsOfOneUser:
         monkeypatch.setattr(listener_module, "time", clock)
         return now
 
-    @staticmethod
-    def knock(rig: Rig, number: int) -> int:
-        rig.frames(sealed(), source=f"192.0.2.{number}")
-        return len(rig.asked())
-
-    def test_are_refused_beyond_the_most(self, rig: Rig, capsys: Capture) -> None:
-        most = limits.MAX_GRANTS_PER_USER
-        assert [self.knock(rig, n) for n in range(1, most + 3)] == [1] * most + [0, 0]
-        line = 'refused user=ada address=192.0.2.33 reason="too many live grants"'
-        assert log(capsys)[0] == line
-        assert rig.counters["refused"] == 2
-
-    def test_can_be_extended_all_the_same(self, rig: Rig) -> None:
-        for number in range(1, limits.MAX_GRANTS_PER_USER + 2):
-            self.knock(rig, number)
-        assert self.knock(rig, 1) == 1
-
-    def test_make_room_when_they_end(self, rig: Rig, seconds: list[float]) -> None:
-        for number in range(1, limits.MAX_GRANTS_PER_USER + 1):
-            self.knock(rig, number)
+    def test_hears_of_us_when_the_granter_has_answered(
+        self, rig: Rig, seconds: list[float]
+    ) -> None:
+        rig.notifier.watchdog_seconds = 15.0
+        rig.listener._pinged = seconds[0]
         seconds[0] += 14.9
-        assert self.knock(rig, 99) == 0
+        rig.listener._ping()
+        assert rig.asked() == []
         seconds[0] += 0.1
-        assert self.knock(rig, 99) == 1
+        rig.listener._ping()
+        rig.listener._ping()
+        assert rig.asked() == [Ping(0)]
+        assert rig.notifier.told == []
+        rig.answer(message.PONG, 0)
+        assert rig.notifier.told == ["WATCHDOG=1"]
 
-    def test_begin_when_they_are_given(self, rig: Rig, seconds: list[float]) -> None:
-        for number in range(1, limits.MAX_GRANTS_PER_USER + 1):
-            self.knock(rig, number)
-        seconds[0] += 10
-        for number in range(1, limits.MAX_GRANTS_PER_USER + 1):
-            rig.answer(message.GRANTED, number)
-        seconds[0] += 10
-        assert self.knock(rig, 99) == 0
-        seconds[0] += 5
-        assert self.knock(rig, 99) == 1
+    def test_hears_nothing_if_the_granter_hangs(
+        self, rig: Rig, seconds: list[float]
+    ) -> None:
+        rig.notifier.watchdog_seconds = 15.0
+        rig.listener._pinged = seconds[0]
+        for _ in range(5):
+            seconds[0] += 15
+            rig.listener._ping()
+        assert rig.asked() == [Ping(0)] * 5
+        assert rig.notifier.told == []
+
+    @pytest.mark.parametrize(
+        ("unsynced", "every", "gone_by", "milliseconds"),
+        [
+            (False, None, 1e6, None),
+            (True, None, 0, limits.SYNC_QUIET_MS),
+            (False, 15.0, 0, 15_001),
+            (False, 15.0, 14.999, 2),
+            (False, 15.0, 99, 1),
+            (True, 15.0, 0, limits.SYNC_QUIET_MS),
+            (True, 15.0, 14.999, 2),
+        ],
+    )
+    def test_and_the_store_are_all_that_a_sleep_ends_for(
+        self,
+        rig: Rig,
+        seconds: list[float],
+        unsynced: bool,
+        every: float | None,
+        gone_by: float,
+        milliseconds: int | None,
+    ) -> None:
+        """Idle and without them, poll(2) has no timeout at all."""
+        rig.store.unsynced = unsynced
+        rig.notifier.watchdog_seconds = every
+        rig.listener._pinged = seconds[0]
+        seconds[0] += gone_by
+        left = rig.listener._until_next()
+        # A float is not exact.
+        assert left in ({milliseconds, (milliseconds or 0) - 1} if left else {None})
+
+    def test_that_nobody_waits_for_is_not_fed(
+        self, rig: Rig, seconds: list[float]
+    ) -> None:
+        seconds[0] += 1e6
+        rig.listener._ping()
+        assert rig.asked() == []
 
 
 def test_requests_beyond_the_quota_are_reported(rig: Rig, capsys: Capture) -> None:
@@ -277,15 +465,38 @@ class TestUsers:
     ) -> None:
         rig.write("ada.toml", key_table(1))
         rig.begin()
-        rig.answer(message.READY, 0)
+        rig.widths(Width.ADDRESS)
         assert rig.ask("status")["ready"] is False
         (wanted,) = rig.asked()
+        assert rig.notifier.told == []
         rig.hand_over(wanted.number)
         assert log(capsys) == [
             "ready users=1 knock_port=udp/62201 interfaces=any protect=nothing"
         ]
+        assert rig.notifier.told == ["READY=1"]
         assert rig.ask("status")["ready"] is True
         assert rig.ask("status")["users"] == 1
+
+    def test_are_there_before_a_frame_is_looked_at(self, rig: Rig) -> None:
+        """Those of a file are there once: they must not be judged too early."""
+        rig.begin()
+        rig.widths(Width.ADDRESS)
+        rig.answer(message.MAIN_FILE, 1)
+        rig.capture.put(sealed())
+        assert not rig.is_listening
+        rig.answer(message.USERS_END, 1)
+        assert rig.is_listening
+
+    def test_of_the_configuration_file_are_taken_over_as_well(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.main_file.write_text("[users.eve]\n" + in_main("eve", 2))
+        rig.main_file.chmod(0o600)
+        rig.write("ada.toml", key_table(1))
+        rig.begin()
+        rig.hand_over(1)
+        assert sorted(rig.listener._opener.users.by_name) == ["ada", "eve"]
+        assert log(capsys)[-1].startswith("ready users=2")
 
     def test_are_nobody_until_then(self, rig: Rig) -> None:
         rig.frames(sealed())
@@ -294,7 +505,6 @@ class TestUsers:
 
     def test_are_taken_over_anew_at_a_signal(self, rig: Rig, capsys: Capture) -> None:
         rig.begin()
-        rig.answer(message.READY, 0)
         rig.hand_over(1)
         rig.asked()
         rig.listener._read_signals(bytes([signal.SIGHUP]))
@@ -302,6 +512,7 @@ class TestUsers:
         rig.write("ada.toml", key_table(1))
         rig.hand_over(wanted.number)
         assert log(capsys)[-1] == "reloaded users=1"
+        assert rig.notifier.told == ["READY=1"]
 
     def test_are_taken_over_anew_at_the_verb_which_is_told_the_errors(
         self, rig: Rig
@@ -311,7 +522,9 @@ class TestUsers:
         (wanted,) = rig.asked()
         rig.hand_over(wanted.number)
         (reply,) = rig.control.answers
-        assert reply["errors"][0].startswith(f"{rig.users_dir}/ada.toml:1: not valid")
+        (error,) = reply["errors"]
+        assert error["error"].startswith(f"{rig.users_dir}/ada.toml:1: not valid")
+        assert error["hint"]
 
 
 def test_the_state_is_told(rig: Rig) -> None:
@@ -320,6 +533,7 @@ def test_the_state_is_told(rig: Rig) -> None:
         "ready": False,
         "pid": os.getpid(),
         "users": 1,
+        "widths": ["flow", "once", "address"],
         "counters": {"frames": 1},
         "remembered": 1,
         "store_problem": "",
@@ -327,32 +541,61 @@ def test_the_state_is_told(rig: Rig) -> None:
     }
 
 
-def test_an_unknown_request_is_answered(rig: Rig) -> None:
-    assert rig.ask("sing") == {"errors": ["unknown request"]}
-
-
 class TestTheLoop:
     """In a child, because it takes the signals over."""
 
+    @staticmethod
+    def make_ready(rig: Rig) -> None:
+        """Have the granter's first answers wait for the listener."""
+        for answer in (
+            Answer(message.READY, 0, widths=frozenset({Width.ADDRESS})),
+            Answer(message.USERS_END, 1),
+        ):
+            rig.granter.send(encode_answer(answer))
+        # The users that are there stay: nobody has handed any file over.
+        rig.listener._reload.end = lambda _, before: before  # type: ignore[assignment, method-assign]
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_ends_at_a_signal(self, rig: Rig, number: int) -> None:
-        def work() -> bool:
+        def work() -> list[str]:
             def frames() -> Iterator[bytes]:
                 os.kill(os.getpid(), number)
                 return iter(())
 
+            self.make_ready(rig)
             rig.capture.frames = frames  # type: ignore[method-assign]
             rig.capture.put()
             rig.listener.serve()
-            return True
+            return rig.notifier.told
 
-        assert in_child(work)
+        assert in_child(work) == ["READY=1", "STOPPING=1"]
+
+    def test_ends_at_the_verb(self, rig: Rig) -> None:
+        def work() -> list[object]:
+            def frames() -> Iterator[bytes]:
+                rig.ask("stop")
+                return iter(())
+
+            self.make_ready(rig)
+            rig.capture.frames = frames  # type: ignore[method-assign]
+            rig.capture.put()
+            rig.control.answers = Kept()
+            rig.listener.serve()
+            return [*rig.control.answers]
+
+        assert in_child(work) == [{}]
 
     def test_grants_and_ends_when_the_granter_leaves(self, rig: Rig) -> None:
         def work() -> list[type]:
+            self.make_ready(rig)
             rig.capture.put(sealed())
-            rig.granter.send(encode_answer(Answer(message.GRANTED, 77)))
-            rig.granter.shutdown(socket.SHUT_WR)
+            read = rig.listener._read_frames
+
+            def leave_then_read(capture: CaptureFile) -> None:
+                read(capture)
+                rig.granter.shutdown(socket.SHUT_WR)
+
+            rig.listener._read_frames = leave_then_read  # type: ignore[assignment, method-assign]
             with pytest.raises(listener_module.GranterGoneError):
                 rig.listener.serve()
             return [type(wanted) for wanted in rig.asked()]
@@ -362,8 +605,8 @@ class TestTheLoop:
 
     def test_syncs_what_it_accepted(self, rig: Rig) -> None:
         def work() -> bool:
+            self.make_ready(rig)
             rig.capture.put(sealed())
-            rig.listener._stopping = False
 
             def sync() -> None:
                 rig.listener._stopping = True
@@ -373,6 +616,167 @@ class TestTheLoop:
             return len(rig.asked()) == 2
 
         assert in_child(work)
+
+    def test_sleeps_without_an_end_when_there_is_nothing_to_do(self, rig: Rig) -> None:
+        def work() -> list[int | None]:
+            self.make_ready(rig)
+            poll = RecordingPoll(rig.poll, rig.listener)
+            rig.listener._poll = cast(select.poll, poll)
+            rig.listener.serve()
+            return poll.timeouts
+
+        assert in_child(work) == [None, None, None]
+
+    def test_wakes_up_for_the_watchdog_and_feeds_it_when_the_granter_answers(
+        self, rig: Rig
+    ) -> None:
+        def work() -> tuple[list[str], list[type]]:
+            def told(state: str) -> None:
+                rig.notifier.told.append(state)
+                if state == "WATCHDOG=1":
+                    rig.listener._stopping = True
+
+            def ping() -> None:
+                ask()
+                # The other end answers what it was asked.
+                for wanted in rig.asked():
+                    asked.append(type(wanted))
+                    if isinstance(wanted, Ping):
+                        answer = Answer(message.PONG, wanted.number)
+                        rig.granter.send(encode_answer(answer))
+
+            asked: list[type] = []
+            self.make_ready(rig)
+            rig.notifier.watchdog_seconds = 0.01
+            rig.notifier.send = told  # type: ignore[method-assign]
+            ask = rig.listener._ping
+            rig.listener._ping = ping  # type: ignore[method-assign]
+            rig.listener.serve()
+            return rig.notifier.told, asked[:2]
+
+        told, asked = in_child(work)
+        assert told == ["READY=1", "WATCHDOG=1", "STOPPING=1"]
+        assert asked == [ListUsers, Ping]
+
+
+class Kept(list[object]):
+    """Answers of the daemon that are looked at later."""
+
+    def pop(self, *_: object) -> object:
+        return self[-1]
+
+
+class RecordingPoll:
+    """A poll that ends the loop where it would sleep for ever."""
+
+    def __init__(self, poll: select.poll, loop: listener_module.Listener) -> None:
+        self._poll = poll
+        self._loop = loop
+        self.timeouts: list[int | None] = []
+
+    def poll(self, timeout: int | None) -> list[tuple[int, int]]:
+        self.timeouts.append(timeout)
+        ready = self._poll.poll(0)
+        if not ready:
+            self._loop._stopping = True
+        return ready
+
+    def register(self, fd: int, events: int) -> None:
+        self._poll.register(fd, events)
+
+
+class TestAFileOfPackets:
+    @staticmethod
+    def give(rig: Rig, tmp_path: Path, *packets: bytes, cut: int = 0) -> None:
+        """Have the listener read a file of these packets instead of the network."""
+        path = tmp_path / "packets.pcap"
+        frames = (ipv4(udp(packet)) for packet in packets)
+        records = b"".join(pcap_record(frame, NOW) for frame in frames)
+        # The number that a file has for it, see pcap-linktype(7).
+        path.write_bytes((pcap_header(101) + records)[: -cut or None])
+        capture = CaptureFile(str(path), PORT)
+        assert capture.link in {*DLT_RAW, 101}
+        rig.listener._captures = {capture.fileno(): capture}
+        rig.listener._world = rig.listener._world._replace(knock_port=PORT)
+
+    @staticmethod
+    def turn(rig: Rig) -> bool:
+        """Do what one turn of the loop does with captures; tell whether to go on."""
+        for fd, _ in rig.poll.poll(0):
+            rig.listener._read_frames(rig.listener._captures[fd])
+        rig.listener._end_with_files()
+        return not rig.listener._stopping
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        made = Rig(tmp_path, ready=False)
+        made.write(
+            "ada.toml",
+            f'[[key]]\npublic = "{encode_key(PUBLIC, CLIENT)}"\n'
+            f'psk = "{encode_key(PSK, CLIENT_PSK)}"\n',
+        )
+        yield made
+        made.close()
+
+    def begin(self, rig: Rig) -> None:
+        rig.begin()
+        rig.widths(Width.ADDRESS)
+        assert self.turn(rig)
+        assert rig.asked() == [ListUsers(1)]
+        rig.hand_over(1)
+
+    def test_ends_the_daemon_when_every_answer_is_there(
+        self, rig: Rig, tmp_path: Path, capsys: Capture
+    ) -> None:
+        self.give(rig, tmp_path, sealed(), sealed(access(port=80)), sealed())
+        self.begin(rig)
+        while rig.listener._captures:
+            assert self.turn(rig)
+        assert [wanted.number for wanted in rig.asked()] == [1, 2]
+        rig.answer(message.GRANTED, 2)
+        assert self.turn(rig)
+        rig.answer(message.FAILED, 1)
+        assert not self.turn(rig)
+        events = [line.partition(" ")[0] for line in log(capsys)]
+        assert events == ["ready", "refused", "granted", "failed"]
+
+    def test_that_is_empty_ends_the_daemon_at_once_but_not_before_it_is_ready(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        self.give(rig, tmp_path)
+        self.begin(rig)
+        assert not self.turn(rig)
+
+    def test_has_no_say_while_a_revocation_waits_for_its_answer(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        self.give(rig, tmp_path)
+        self.begin(rig)
+        rig.ask("revoke ada")
+        assert self.turn(rig)
+        rig.answer(message.REVOKED, 1)
+        assert not self.turn(rig)
+
+    def test_that_is_damaged_ends_the_daemon_with_an_error(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        self.give(rig, tmp_path, sealed(), sealed(), cut=10)
+        self.begin(rig)
+        with pytest.raises(CaptureError, match="truncated"):
+            self.turn(rig)
+
+    def test_does_not_keep_the_loop_awake_once_it_is_read(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        self.give(rig, tmp_path, sealed())
+        self.begin(rig)
+        while rig.listener._captures:
+            self.turn(rig)
+        assert rig.poll.poll(0) == []
+
+    def test_is_not_awaited_where_the_network_is_listened_to(self, rig: Rig) -> None:
+        rig.listener._end_with_files()
+        assert not rig.listener._stopping
 
 
 @needs_root
@@ -389,6 +793,8 @@ def test_it_imports_nothing_once_it_has_become_nobody(tmp_path: Path) -> None:
         "dan.toml": good,
         "eve.toml": "ports = ['x']",
     }
+    (tmp_path / "spasshd.toml").write_text("[users.fay]\n" + in_main("fay", 3))
+    (tmp_path / "spasshd.toml").chmod(0o600)
     (tmp_path / "users.d").mkdir()
     for name, text in files.items():
         (tmp_path / "users.d" / name).write_text(text)
@@ -402,6 +808,7 @@ def test_it_imports_nothing_once_it_has_become_nobody(tmp_path: Path) -> None:
         sealed(access(time=0)),
         sealed(access(port=80)),
         load("port_zero").packet,
+        sealed(access(source_port=SOURCE_PORT)),
     ]
     argv = [sys.executable, "-m", "unit.server.unprivileged", str(tmp_path)]
     done = subprocess.run(
@@ -416,10 +823,10 @@ def test_it_imports_nothing_once_it_has_become_nobody(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["imported"] == []
-    assert result["users"] == 2
+    assert result["users"] == 3
     assert result["counters"] == {
-        "frames": 9,
-        "granted": 1,
+        "frames": 10,
+        "granted": 2,
         "malformed": 1,
         "not-ours": 2,
         "refused": 1,

@@ -9,6 +9,7 @@ from unit.server import frames
 from unit.server.frames import LINKS, PORT, ethernet, ipv4, ipv6, udp
 from unit.server.parties import (
     CLIENT_PSK,
+    EVERY_WIDTH,
     HERE,
     HERE6,
     NOW,
@@ -32,18 +33,19 @@ from spassh.protocol.errors import (
 )
 from spassh.protocol.limits import WINDOW_MS
 from spassh.protocol.request import Request
+from spassh_server.commands import Command
 from spassh_server.datagram import DLT_ETHERNET
 from spassh_server.envelope import Envelope
-from spassh_server.firewall import Grant
+from spassh_server.firewall import Grant, Width
 from spassh_server.openers.native import NativeOpener
 from spassh_server.pipeline import Rejected, World, consider
-from spassh_server.policy import Approval, Refusal
+from spassh_server.policy import Approval, Order, Refusal
 from spassh_server.quota import RequestQuota
 from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
 
-Decision = Approval | Refusal | Rejected
+Decision = Approval | Order | Refusal | Rejected
 
 
 class Watched(ReplayMemory):
@@ -65,13 +67,20 @@ class Server:
         self.replay = Watched(capacity)
         self.opener = NativeOpener(SERVER, Users(list(who) or [user()]))
         quota = RequestQuota(burst, 1)
-        self.world = World(PORT, Envelope([self.opener]), self.replay, quota)
+        self.world = World(
+            PORT, Envelope([self.opener]), self.replay, quota, EVERY_WIDTH
+        )
 
     def consider(
-        self, payload: bytes, now: int = NOW, source: str = frames.SOURCE4
+        self,
+        payload: bytes,
+        now: int = NOW,
+        source: str = frames.SOURCE4,
+        source_port: int = 40_000,
     ) -> Decision:
         wrap = ipv6 if ":" in source else ipv4
-        frame = ethernet(wrap(udp(payload), source=source))
+        inner = udp(payload, source_port=source_port)
+        frame = ethernet(wrap(inner, source=source))
         return consider(frame, DLT_ETHERNET, now, self.world)
 
 
@@ -143,6 +152,47 @@ def test_a_command_is_refused(server: Server) -> None:
     assert expected == server.consider(packet)
 
 
+UPTIME = Command("uptime", ("/usr/bin/uptime",), (), "nobody", 30)
+
+
+def test_a_command_of_the_user_is_ordered_once() -> None:
+    server = Server(user(commands=(UPTIME,)))
+    packet = sealed(Request(NOW, command=UPTIME.argv))
+    assert server.consider(packet) == Order("ada", HERE, UPTIME, UPTIME.argv)
+    assert isinstance(server.consider(packet), Rejected)
+
+
+def test_a_flow_is_granted_if_the_packet_came_from_its_port(server: Server) -> None:
+    flow = Approval("ada", Grant(HERE, SSH, Width.FLOW, 40_000), 15)
+    request = access(source_port=40_000)
+    assert server.consider(sealed(request)) == flow
+    wide = Approval("ada", Grant(HERE, SSH), 15)
+    assert server.consider(sealed(request), source_port=40_001) == wide
+
+
+def test_the_packet_filter_has_the_last_word_about_widths(server: Server) -> None:
+    """Before the granter has said what it can, it can nothing."""
+    words = "the packet filter has none of the user's widths"
+    server.world = server.world._replace(widths=frozenset())
+    assert server.consider(sealed()) == Refusal("ada", HERE, words)
+
+
+def test_a_key_that_has_ended_is_refused_and_the_other_is_not() -> None:
+    ended = user().keys[0]._replace(expires=NOW)
+    server = Server(user(keys=(ended, key(1))))
+    refusal = Refusal("ada", HERE, "the user's key has expired")
+    assert server.consider(sealed()) == refusal
+    assert isinstance(server.consider(from_bob()), Approval)
+    early = sealed(access(time=NOW - 1))
+    assert isinstance(server.consider(early, NOW - 1), Approval)
+
+
+def test_a_user_who_has_expired_is_refused() -> None:
+    server = Server(user(expires=NOW))
+    refusal = Refusal("ada", HERE, "the user has expired")
+    assert server.consider(sealed()) == refusal
+
+
 JUNK = {
     "empty": (b"", NotOurs),
     "short": (b"\0", NotOurs),
@@ -173,7 +223,8 @@ def test_a_frame_that_is_none_raises_and_never_reaches_the_formats() -> None:
             raise AssertionError(payload)
 
     never: Any = Never()
-    world = World(PORT, Envelope([never]), Watched(8), RequestQuota(1, 1))
+    quota = RequestQuota(1, 1)
+    world = World(PORT, Envelope([never]), Watched(8), quota, EVERY_WIDTH)
     for frame in (b"", ethernet(ipv4(udp(sealed(), port=PORT + 1))), os.urandom(300)):
         with pytest.raises(NotOurs):
             consider(frame, DLT_ETHERNET, NOW, world)

@@ -1,9 +1,11 @@
+from ipaddress import ip_address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.server.parties import HERE, NOW, SSH, THERE
 
-from spassh_server.firewall import Grant
+from spassh_server.firewall import Grant, Width
 from spassh_server.quota import GrantQuota, RequestQuota
 
 
@@ -90,6 +92,52 @@ class TestGrants:
         quota.allow("ada", self.ONE, 15, 100)
         assert not quota.allow("ada", self.OTHER, 999, 100)
         assert quota.allow("ada", self.OTHER, 15, 115)
+
+    def test_of_one_source_port_and_of_another_count(self) -> None:
+        quota = GrantQuota(2)
+        flows = [Grant(HERE, SSH, Width.FLOW, number) for number in (1, 2, 3)]
+        assert [quota.allow("ada", one, 15, 100) for one in flows] == [
+            True,
+            True,
+            False,
+        ]
+        assert not quota.allow("ada", self.ONE, 15, 100)
+
+    @pytest.mark.parametrize(
+        ("user", "address", "kept"),
+        [
+            ("", "", ""),
+            ("ada", "", "bob"),
+            ("bob", "", "ada"),
+            ("eve", "", "ada bob"),
+            ("", "192.0.2.7", ""),
+            ("", "198.51.100.9", "ada bob"),
+            ("ada", "192.0.2.7", "bob"),
+            ("ada", "198.51.100.9", "ada bob"),
+        ],
+    )
+    def test_that_were_taken_back_do_not_count(
+        self, user: str, address: str, kept: str
+    ) -> None:
+        quota = GrantQuota(1)
+        for name in ("ada", "bob"):
+            assert quota.allow(name, self.ONE, 300, 100)
+        quota.forget(user, ip_address(address).packed if address else b"")
+        full = [
+            name
+            for name in ("ada", "bob")
+            if not quota.allow(name, self.OTHER, 15, 101)
+        ]
+        assert kept.split() == full
+
+    def test_that_were_taken_back_leave_those_of_other_addresses(self) -> None:
+        quota = GrantQuota(2)
+        for grant in (self.ONE, self.OTHER):
+            assert quota.allow("ada", grant, 300, 100)
+        quota.forget("ada", HERE)
+        third = Grant(HERE, SSH._replace(number=80))
+        assert quota.allow("ada", third, 15, 101)
+        assert not quota.allow("ada", self.ONE, 15, 101)
 
     def test_begin_when_they_are_given(self) -> None:
         quota = GrantQuota(1)

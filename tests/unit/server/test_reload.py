@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from unit.server.parties import CONFIG, key, key_table
 
-from spassh_server.limits import MAX_USER_FILES
+from spassh_server.limits import MAX_TOLD_ERRORS, MAX_USER_FILES
 from spassh_server.privsep import message
 from spassh_server.privsep.message import Answer, ListUsers
 from spassh_server.reload import Reload
@@ -20,9 +20,18 @@ class Directory:
     """users_dir, handed over as the granter does."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.reload = Reload(CONFIG._replace(users_dir=str(path)))
+        self.path = path / "users.d"
+        self.path.mkdir()
+        self.main = path / "spasshd.toml"
+        self.write_main("")
+        self.reload = Reload(
+            CONFIG._replace(users_dir=str(self.path), path=str(self.main))
+        )
         self.replies: list[Any] = []
+
+    def write_main(self, text: str, mode: int = 0o600) -> None:
+        self.main.write_text(text)
+        self.main.chmod(mode)
 
     def write(self, name: str, text: str, mode: int = 0o600) -> None:
         (self.path / f"{name}.toml").write_text(text)
@@ -40,11 +49,17 @@ class Directory:
             self.reload.add(Answer(message.USER_FILE, number, name), [fd])
             os.close(fd)
 
+    def add_main(self, number: int) -> None:
+        fd = os.open(self.main, os.O_RDONLY)
+        self.reload.add(Answer(message.MAIN_FILE, number), [fd])
+        os.close(fd)
+
     def end(self, number: int, before: Users = NOBODY) -> Users | None:
         return self.reload.end(Answer(message.USERS_END, number), before)
 
     def read(self, before: Users = NOBODY) -> Users:
         number = self.begin(reply=True)
+        self.add_main(number)
         self.add(number)
         users = self.end(number, before)
         assert users is not None
@@ -53,8 +68,12 @@ class Directory:
     @property
     def errors(self) -> list[str]:
         """What the administrator was told last."""
-        errors: list[str] = self.replies[-1]["errors"]
-        return [error.removeprefix(f"{self.path}/") for error in errors]
+        errors: list[dict[str, str]] = self.replies[-1]["errors"]
+        assert all(error.keys() == {"error", "hint"} for error in errors)
+        return [
+            error["error"].replace(f"{self.path}/", "").replace(f"{self.main}", "MAIN")
+            for error in errors
+        ]
 
 
 @pytest.fixture
@@ -67,7 +86,7 @@ def test_the_users_are_those_that_have_a_file(directory: Directory) -> None:
     directory.write("bob", key_table(2))
     users = directory.read()
     assert sorted(users.by_name) == ["ada", "bob"]
-    assert users.owner(key(2).public).name == "bob"
+    assert users.owner(key(2).public) == (key(2), users.by_name["bob"])
     assert directory.errors == []
 
 
@@ -187,7 +206,7 @@ def test_a_key_of_two_users_is_reported(directory: Directory) -> None:
     directory.write("bob", key_table(1))
     users = directory.read()
     assert directory.errors == ["bob.toml: key: belongs to ada already"]
-    assert users.owner(key(1).public).name == "ada"
+    assert users.owner(key(1).public)[1].name == "ada"
 
 
 def test_a_newer_reload_replaces_one_that_is_under_way(directory: Directory) -> None:
@@ -251,3 +270,155 @@ def test_only_so_many_files_are_kept(
     for number, name in enumerate("abc", 1):
         directory.write(name, key_table(number))
     assert list(directory.read().by_name) == ["a", "b"]
+
+
+def test_only_so_many_errors_are_told_and_all_are_logged(
+    directory: Directory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(MAX_TOLD_ERRORS + 5):
+        directory.write(f"u{number}", "nonsense")
+    directory.read()
+    assert len(directory.errors) == MAX_TOLD_ERRORS
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert len(errors) == MAX_TOLD_ERRORS + 5
+
+
+def in_main(name: str, number: int, line: str = "") -> str:
+    """Spell a user of the configuration file."""
+    table = key_table(number).replace("[[key]]", f"[[users.{name}.key]]")
+    return f"[users.{name}]\n{line}\n{table}"
+
+
+class TestTheConfigurationFile:
+    def test_may_have_users(self, directory: Directory) -> None:
+        directory.write_main(in_main("eve", 2, "lifetime = 99"))
+        directory.write("ada", key_table(1))
+        users = directory.read()
+        assert sorted(users.by_name) == ["ada", "eve"]
+        assert users.by_name["eve"].lifetime == 99
+        assert directory.errors == []
+
+    def test_that_lost_a_user_removes_the_user(self, directory: Directory) -> None:
+        directory.write_main(in_main("eve", 2) + in_main("fay", 3))
+        before = directory.read()
+        directory.write_main(in_main("fay", 3))
+        assert list(directory.read(before).by_name) == ["fay"]
+        directory.write_main("")
+        assert list(directory.read(before).by_name) == []
+        assert directory.errors == []
+
+    @pytest.mark.parametrize(
+        ("text", "error"),
+        [
+            ("nonsense", "MAIN:1: not valid TOML"),
+            ("users = 3", "MAIN:1: users: "),
+            ("#" * 70_000, "MAIN: larger than"),
+        ],
+    )
+    def test_that_is_broken_keeps_its_users_and_no_others(
+        self, directory: Directory, text: str, error: str
+    ) -> None:
+        directory.write_main(in_main("eve", 2))
+        directory.write("ada", key_table(1))
+        directory.write("bob", key_table(4))
+        before = directory.read()
+        directory.write_main(text)
+        directory.write("ada", key_table(3))
+        (directory.path / "bob.toml").unlink()
+        for _ in range(2):
+            after = directory.read(before)
+            assert after.by_name["eve"] is before.by_name["eve"]
+            assert sorted(after.by_name) == ["ada", "eve"]
+            assert after.by_name["ada"].keys == (key(3),)
+            assert [error] == [one[: len(error)] for one in directory.errors]
+            before = after
+
+    def test_that_others_can_read_keeps_its_users(self, directory: Directory) -> None:
+        directory.write_main(in_main("eve", 2))
+        before = directory.read()
+        directory.write_main(in_main("eve", 3), mode=0o644)
+        after = directory.read(before)
+        assert after.by_name["eve"] is before.by_name["eve"]
+        assert directory.errors == ["MAIN: readable or writable by others"]
+
+    def test_without_users_may_be_read_by_others(self, directory: Directory) -> None:
+        directory.write_main("lifetime = 10", mode=0o644)
+        directory.read()
+        assert directory.errors == []
+
+    def test_that_could_not_be_opened_keeps_its_users(
+        self, directory: Directory
+    ) -> None:
+        directory.write_main(in_main("eve", 2))
+        before = directory.read()
+        number = directory.begin(reply=True)
+        directory.reload.add(Answer(message.MAIN_FILE, number), [])
+        after = directory.end(number, before)
+        assert after is not None
+        assert after.by_name["eve"] is before.by_name["eve"]
+        assert directory.errors == ["MAIN: cannot be opened"]
+
+    def test_with_a_broken_user_keeps_that_one_and_takes_the_others_over(
+        self, directory: Directory
+    ) -> None:
+        directory.write_main(in_main("eve", 2) + in_main("fay", 3))
+        before = directory.read()
+        directory.write_main(in_main("eve", 4, "ports = 3") + in_main("fay", 5))
+        after = directory.read(before)
+        assert after.by_name["eve"] is before.by_name["eve"]
+        assert after.by_name["fay"].keys == (key(5),)
+        (error,) = directory.errors
+        assert error.startswith("MAIN:2: ")
+
+    def test_has_a_say_before_a_file_of_the_same_user(
+        self, directory: Directory
+    ) -> None:
+        directory.write_main(in_main("eve", 2))
+        directory.write("eve", key_table(3))
+        users = directory.read()
+        assert users.by_name["eve"].keys == (key(2),)
+        assert directory.errors == ["eve.toml: eve is in MAIN as well"]
+
+    @pytest.mark.parametrize("known", [False, True])
+    def test_has_it_even_if_the_user_is_broken_there(
+        self, directory: Directory, known: bool
+    ) -> None:
+        """Nobody gets other permissions by a typing error."""
+        directory.write_main(in_main("eve", 2))
+        before = directory.read() if known else NOBODY
+        directory.write_main(in_main("eve", 2, "prots = []"))
+        directory.write("eve", key_table(3))
+        for _ in range(2):
+            users = directory.read(before)
+            assert [*users.by_name] == ["eve"] * known
+            assert len(directory.errors) == 2
+            directory.write_main("nonsense")
+
+    def test_that_is_broken_lets_a_file_of_the_same_user_in_no_more(
+        self, directory: Directory
+    ) -> None:
+        directory.write_main(in_main("eve", 2))
+        before = directory.read()
+        directory.write_main("nonsense")
+        directory.write("eve", key_table(3))
+        users = directory.read(before)
+        assert users.by_name["eve"].keys == (key(2),)
+
+    def test_and_a_users_file_do_not_share_a_key(self, directory: Directory) -> None:
+        directory.write_main(in_main("eve", 1) + in_main("fay", 1))
+        directory.write("ada", key_table(1))
+        users = directory.read()
+        assert users.owner(key(1).public)[1].name == "eve"
+        assert directory.errors == [
+            "MAIN: key: belongs to eve already",
+            "ada.toml: key: belongs to eve already",
+        ]
+
+    def test_of_an_older_reload_is_of_no_account(self, directory: Directory) -> None:
+        first = directory.begin()
+        directory.write_main(in_main("eve", 1))
+        directory.begin()
+        directory.add_main(first)
+        users = directory.end(first + 1)
+        assert users is not None
+        assert len(users) == 0

@@ -73,3 +73,29 @@ def test_a_service_manager_that_does_not_read_is_not_waited_for(
     for _ in range(2000):
         notifier.send("READY=1" * 100)
     notifier.close()
+
+
+class TestTheWatchdog:
+    @pytest.fixture(autouse=True)
+    def _no_watchdog(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+            monkeypatch.delenv(name, raising=False)
+
+    def test_is_fed_in_half_of_its_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WATCHDOG_USEC", "300000000")
+        assert Notifier().watchdog_seconds == 150
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+        assert Notifier().watchdog_seconds == 150
+
+    def test_may_watch_somebody_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WATCHDOG_USEC", "300000000")
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid() + 1))
+        assert Notifier().watchdog_seconds is None
+
+    @pytest.mark.parametrize("usec", [None, "", "0", "-5", "1.5", "x", "²"])
+    def test_may_not_be_there(
+        self, monkeypatch: pytest.MonkeyPatch, usec: str | None
+    ) -> None:
+        if usec is not None:
+            monkeypatch.setenv("WATCHDOG_USEC", usec)
+        assert Notifier().watchdog_seconds is None

@@ -13,6 +13,7 @@ from unit.server.parties import NOW
 from unit.server.rig import Rig
 
 from spassh_server import listener
+from spassh_server.firewall import Width
 from spassh_server.privsep import message
 from spassh_server.privsep.message import Answer
 from spassh_server.privsep.sandbox import become
@@ -36,19 +37,27 @@ def main() -> None:
     directory = Path(sys.argv[1])
     rig = Rig(directory, ready=False)
     files = sorted(os.listdir(rig.users_dir))
+    main_file = os.open(rig.main_file, os.O_RDONLY)
     fds = [os.open(rig.users_dir / name, os.O_RDONLY) for name in files]
     vars(listener)["now_ms"] = lambda: NOW
     sys.meta_path.insert(0, Watcher)
     become(NOBODY, NOBODY, file_bytes=MAX_BYTES)
 
     rig.begin()
-    rig.answer(message.READY, 0)
+    rig.widths(Width.FLOW, Width.ADDRESS)
+    rig.listener._reload.add(Answer(message.MAIN_FILE, 1), [main_file])
     for name, fd in zip(files, fds, strict=True):
         rig.listener._reload.add(Answer(message.USER_FILE, 1, name), [fd])
     rig.answer(message.USERS_END, 1)
     rig.frames(*packets)
     rig.frames(packets[0], source="198.51.100.9")
     rig.answer(message.GRANTED, 1)
+    rig.answer(message.GRANTED, 2)
+    for request in ("revoke ada", "kill 192.0.2.7", "revoke 224.0.0.1", "nonsense"):
+        rig.ask(request)
+    rig.answer(message.REVOKED, 3, grants=1)
+    rig.answer(message.FAILED, 4)
+    rig.answer(message.PONG, 0)
     rig.store.sync()
     state = rig.ask("status")
     text = json.dumps(state | {"imported": Watcher.imported})

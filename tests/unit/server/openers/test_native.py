@@ -24,6 +24,7 @@ def test_a_datagram_of_a_user_is_opened() -> None:
     opened = opener().open(datagram)
     assert access() == opened.request
     assert opened.user.name == "ada"
+    assert opened.key == user().keys[0]
     assert opened.identity == (
         open_datagram(datagram, SERVER, lambda _: CLIENT_PSK).identity
     )
@@ -71,3 +72,13 @@ def test_the_users_may_be_replaced_at_any_time() -> None:
         native.open(datagram)
     native.users = Users([user("bob")])
     assert native.open(datagram).user.name == "bob"
+
+
+def test_the_key_that_a_datagram_was_made_with_is_told() -> None:
+    """Each of a user's keys ends on its own."""
+    mine = user().keys[0]._replace(expires=7)
+    keys = (key(1), mine, key(2))
+    opened = NativeOpener(SERVER, Users([user(keys=keys)])).open(sealed())
+    assert opened.key == mine
+    assert opened.key.expires == 7
+    assert opened.user.keys == keys

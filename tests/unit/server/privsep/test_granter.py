@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import select
 import signal
@@ -6,37 +7,47 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.server.child import NOBODY, in_child, needs_root
+from unit.server.child import in_child, needs_root
 from unit.server.firewall_double import RecordingFirewall
-from unit.server.parties import HERE, HERE6, SSH, THERE
+from unit.server.parties import EVERY_WIDTH, HERE, HERE6, SSH, THERE
 
 from spassh_server import config
-from spassh_server.firewall import ActiveGrant, FirewallError, Grant
+from spassh_server.firewall import ActiveGrant, FirewallError, Grant, Width
 from spassh_server.firewall.watch import Watch
 from spassh_server.ports import Port
 from spassh_server.privsep import granter as granter_module
 from spassh_server.privsep import message
-from spassh_server.privsep.granter import Granter, Limits, reopened
+from spassh_server.privsep.granter import Granter
+from spassh_server.privsep.handout import Handout
 from spassh_server.privsep.message import (
     Answer,
     GrantMessage,
     MessageError,
+    Revoke,
+    RunMessage,
     decode_answer,
     encode_grant,
     encode_list_users,
+    encode_ping,
+    encode_revoke,
+    encode_run,
 )
+from spassh_server.privsep.programs import Programs
 from spassh_server.privsep.sandbox import (
+    CAP_KILL,
     CAP_NET_ADMIN,
     CAP_NET_RAW,
+    CAP_SETGID,
+    CAP_SETUID,
     capabilities,
-    keep_capabilities,
 )
 
 ROOT = Path(__file__).parents[4]
@@ -51,89 +62,56 @@ def host(number: int) -> bytes:
 
 
 def wish(
-    number: int = 1, address: bytes = HERE, port: Port = SSH, seconds: int = 15
+    number: int = 1,
+    address: bytes = HERE,
+    port: Port = SSH,
+    seconds: int = 15,
+    user: str = "ada",
 ) -> GrantMessage:
-    return GrantMessage(number, Grant(address, port), seconds)
+    return GrantMessage(number, Grant(address, port), seconds, user)
 
 
-class TestLimits:
-    @pytest.fixture
-    def limits(self) -> Limits:
-        return Limits(SETTINGS)
+def order(number: int = 1, user: str = "ada") -> RunMessage:
+    return RunMessage(number, user, HERE, ("/usr/bin/uptime",), "uptime")
 
-    @pytest.mark.parametrize(
-        ("port", "allowed"),
-        [
-            (Port(6, 22), True),
-            (Port(17, 53), True),
-            (Port(17, 22), False),
-            (Port(6, 53), False),
-            (Port(6, 23), False),
-            (Port(6, 65535), False),
-        ],
-    )
-    def test_allow_the_ports_of_the_configuration(
-        self, limits: Limits, port: Port, allowed: bool
-    ) -> None:
-        assert allowed is limits.allow(wish(port=port), 0.0)
 
-    @pytest.mark.parametrize(
-        ("seconds", "allowed"),
-        [(1, True), (60, True), (61, False), (86_400, False), (0xFFFFFFFF, False)],
-    )
-    def test_allow_lifetimes_up_to_the_cap(
-        self, limits: Limits, seconds: int, allowed: bool
-    ) -> None:
-        assert allowed is limits.allow(wish(seconds=seconds), 0.0)
+class FakePrograms:
+    """Remembers what the granter tells the hooks, and which commands it asks for."""
 
-    def test_allow_so_many_grants_at_a_time(self, limits: Limits) -> None:
-        for number in range(3):
-            assert limits.allow(wish(address=host(number)), 0.0)
-        assert not limits.allow(wish(address=host(9)), 0.0)
-        assert not limits.allow(wish(address=host(9)), 14.9)
-        assert limits.allow(wish(address=host(9)), 15.0)
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.ordered: list[RunMessage] = []
+        self.answer = (True, True)
+        self.turns: list[set[int]] = []
+        self.wait: int | None = None
 
-    def test_count_ports_of_one_address_apart(self, limits: Limits) -> None:
-        assert limits.allow(wish(), 0.0)
-        assert limits.allow(wish(port=Port(17, 53)), 0.0)
-        assert limits.allow(wish(address=HERE6), 0.0)
-        assert not limits.allow(wish(address=THERE), 0.0)
+    def opened(self, grant: Grant, seconds: int, user: str) -> None:
+        self.told.append(("opened", grant, seconds, user))
 
-    def test_let_a_live_grant_be_extended_when_there_is_no_room_for_another(
-        self, limits: Limits
-    ) -> None:
-        for number in range(3):
-            assert limits.allow(wish(address=host(number)), 0.0)
-        assert limits.allow(wish(address=host(0)), 10.0)
-        assert not limits.allow(wish(address=host(9)), 14.0)
-        # Two have ended by now; the extended one has not.
-        assert limits.allow(wish(address=host(8)), 16.0)
-        assert limits.allow(wish(address=host(9)), 16.0)
-        assert not limits.allow(wish(address=host(7)), 16.0)
+    def closed(self, grant: Grant) -> None:
+        self.told.append(("closed", grant))
 
-    def test_do_not_count_a_shorter_wish_as_an_earlier_end(
-        self, limits: Limits
-    ) -> None:
-        assert limits.allow(wish(seconds=60), 0.0)
-        assert limits.allow(wish(seconds=1), 0.0)
-        assert limits.allow(wish(address=host(1)), 0.0)
-        assert limits.allow(wish(address=host(2)), 0.0)
-        assert limits.allow(wish(address=host(3)), 16.0)
-        assert limits.allow(wish(address=host(4)), 16.0)
-        assert not limits.allow(wish(address=host(5)), 16.0)
+    def run(self, wanted: RunMessage) -> tuple[bool, bool]:
+        self.ordered.append(wanted)
+        return self.answer
 
-    def test_count_what_an_earlier_run_left(self, limits: Limits) -> None:
-        for number in range(3):
-            limits.adopt(Grant(host(number), SSH), 30.0)
-        assert not limits.allow(wish(address=host(9)), 29.0)
-        assert limits.allow(wish(address=host(0)), 29.0)
-        assert limits.allow(wish(address=host(9)), 31.0)
+    def turn(self, ready: set[int]) -> None:
+        self.turns.append(ready)
 
-    def test_do_not_count_what_they_refused(self, limits: Limits) -> None:
-        for number in range(9):
-            assert not limits.allow(wish(address=host(number), seconds=61), 0.0)
-            assert not limits.allow(wish(address=host(number), port=Port(6, 1)), 0.0)
-        assert limits.allow(wish(), 0.0)
+    def until_next(self) -> int | None:
+        return self.wait
+
+
+Message = GrantMessage | Revoke | RunMessage | bytes
+
+
+def encoded(wanted: Message) -> bytes:
+    """Spell what the listener sends; bytes are what they are."""
+    if isinstance(wanted, GrantMessage):
+        return encode_grant(wanted)
+    if isinstance(wanted, Revoke):
+        return encode_revoke(wanted)
+    return encode_run(wanted) if isinstance(wanted, RunMessage) else wanted
 
 
 class Listener:
@@ -143,14 +121,23 @@ class Listener:
         self.socket, self._theirs = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET
         )
-        self._users = os.open(users, os.O_RDONLY | os.O_DIRECTORY)
-        self.granter = Granter(self._theirs, SETTINGS, firewall, self._users)
+        self.programs = FakePrograms()
+        self.poll = select.poll()
+        changed = SETTINGS._replace(users_dir=str(users), path="/dev/null")
+        self.granter = Granter(
+            self._theirs,
+            changed,
+            firewall,
+            handout=Handout(changed),
+            programs=cast(Programs, self.programs),
+            poll=self.poll,
+        )
 
-    def send(self, *wanted: GrantMessage | bytes) -> None:
+    def send(self, *wanted: Message) -> None:
         for one in wanted:
-            self.socket.send(one if isinstance(one, bytes) else encode_grant(one))
+            self.socket.send(encoded(one))
 
-    def run(self, *wanted: GrantMessage | bytes) -> list[Answer]:
+    def run(self, *wanted: Message) -> list[Answer]:
         """Send, leave, and let the granter serve until then; return its answers."""
         self.send(*wanted)
         self.socket.shutdown(socket.SHUT_WR)
@@ -158,27 +145,22 @@ class Listener:
         return self.answers()
 
     def answers(self) -> list[Answer]:
-        return [answer for answer, _ in self.answers_with_content()]
-
-    def answers_with_content(self) -> list[tuple[Answer, bytes | None]]:
-        """Return what the granter said, with what the descriptors lead to."""
+        """Return what the granter has said so far."""
         self.socket.setblocking(False)
-        found: list[tuple[Answer, bytes | None]] = []
+        found: list[Answer] = []
         while True:
             try:
                 data, fds, _, _ = socket.recv_fds(self.socket, message.SIZE + 1, 1)
             except BlockingIOError:
                 return found
-            content = None
             for fd in fds:
-                content = os.read(fd, 1000)
                 os.close(fd)
-            found.append((decode_answer(data), content))
+            found.append(decode_answer(data))
 
     def close(self) -> None:
         self.socket.close()
         self._theirs.close()
-        os.close(self._users)
+        os.close(self.granter._handout._directory)
 
 
 @pytest.fixture
@@ -205,7 +187,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return hand
 
 
-READY = Answer(message.READY, 0)
+READY = Answer(message.READY, 0, widths=EVERY_WIDTH)
 
 
 def test_the_firewall_is_prepared_before_the_listener_is_told(
@@ -214,6 +196,14 @@ def test_the_firewall_is_prepared_before_the_listener_is_told(
     answers = listener.run(encode_list_users(1))
     assert answers[0] == READY
     assert firewall.calls == ["prepare", "repair", "grants"]
+
+
+@pytest.mark.parametrize("widths", [{Width.ADDRESS}, {Width.FLOW, Width.ADDRESS}])
+def test_the_listener_is_told_what_the_packet_filter_can_do(
+    listener: Listener, firewall: RecordingFirewall, widths: set[Width]
+) -> None:
+    firewall.widths = frozenset(widths)
+    assert listener.run(encode_list_users(1))[0].widths == widths
 
 
 def test_a_listener_that_cannot_start_leaves_the_firewall_as_it_is(
@@ -240,16 +230,26 @@ def test_a_wish_within_the_limits_is_granted(
     expected = [READY, Answer(message.GRANTED, 7), Answer(message.GRANTED, 8)]
     assert expected == answers
     assert firewall.granted == [
-        (Grant(HERE, SSH), 15),
-        (Grant(HERE6, Port(17, 53)), 60),
+        (Grant(HERE, SSH), 15, "ada"),
+        (Grant(HERE6, Port(17, 53)), 60, "ada"),
     ]
+
+
+@pytest.mark.parametrize(
+    "grant", [Grant(HERE, SSH, Width.FLOW, 40_000), Grant(HERE, SSH, Width.ONCE)]
+)
+def test_a_grant_has_the_width_that_was_asked_for(
+    listener: Listener, firewall: RecordingFirewall, grant: Grant
+) -> None:
+    listener.run(GrantMessage(1, grant, 15, "bob"))
+    assert firewall.granted == [(grant, 15, "bob")]
 
 
 def test_granting_again_reaches_the_firewall_again(
     listener: Listener, firewall: RecordingFirewall
 ) -> None:
     listener.run(wish(1), wish(2))
-    assert firewall.granted == [(Grant(HERE, SSH), 15)] * 2
+    assert firewall.granted == [(Grant(HERE, SSH), 15, "ada")] * 2
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,8 @@ def test_a_wish_over_the_limits_is_refused_and_never_reaches_the_firewall(
         Answer(message.REFUSED, 7),
         Answer(message.GRANTED, 8),
     ]
-    assert firewall.granted == [(Grant(HERE, SSH), 15)]
+    assert firewall.granted == [(Grant(HERE, SSH), 15, "ada")]
+    assert listener.programs.told == [("opened", Grant(HERE, SSH), 15, "ada")]
 
 
 def test_one_grant_too_many_is_refused_and_never_reaches_the_firewall(
@@ -276,7 +277,7 @@ def test_one_grant_too_many_is_refused_and_never_reaches_the_firewall(
     granted, refused = message.GRANTED, message.REFUSED
     assert kinds == [message.READY, granted, granted, granted, refused, refused]
     assert [host(1), host(2), host(3)] == [
-        grant.address for grant, _ in firewall.granted
+        grant.address for grant, *_ in firewall.granted
     ]
 
 
@@ -305,16 +306,25 @@ def test_a_taken_over_listener_gets_no_more_than_the_limits(
     ]
     listener.run(*everything)
     assert firewall.granted
-    for grant, seconds in firewall.granted:
+    for grant, seconds, _ in firewall.granted:
         assert grant.port in SETTINGS.grant_ports
         assert seconds <= SETTINGS.max_lifetime
-    assert len({grant for grant, _ in firewall.granted}) <= SETTINGS.max_grants
+    assert len({grant for grant, *_ in firewall.granted}) <= SETTINGS.max_grants
 
 
 @settings(deadline=None, max_examples=200)
 @given(
     st.lists(
         st.binary(min_size=1, max_size=70)
+        | st.sampled_from(
+            [
+                encode_ping(3),
+                encode_list_users(4),
+                encode_revoke(Revoke(5)),
+                encode_revoke(Revoke(6, user="ada", sessions=True)),
+                encode_run(order(7)),
+            ]
+        )
         | st.builds(
             lambda number, address, protocol, port, seconds: encode_grant(
                 wish(number, host(address), Port(protocol, port), seconds)
@@ -339,10 +349,12 @@ def test_whatever_the_listener_sends_the_firewall_stays_within_the_limits(
         pass
     finally:
         listener.close()
-    assert all(grant.port in SETTINGS.grant_ports for grant, _ in firewall.granted)
-    assert all(0 < seconds <= 60 for _, seconds in firewall.granted)
-    assert len({grant for grant, _ in firewall.granted}) <= SETTINGS.max_grants
-    assert set(firewall.calls) <= {"prepare", "repair", "grants", "grant"}
+    assert all(grant.port in SETTINGS.grant_ports for grant, *_ in firewall.granted)
+    assert all(0 < seconds <= 60 for _, seconds, _ in firewall.granted)
+    assert len({grant for grant, *_ in firewall.granted}) <= SETTINGS.max_grants
+    assert set(firewall.calls) <= {
+        *("prepare", "repair", "grants", "grant", "revoke", "end_sessions")
+    }
 
 
 def test_a_refusing_firewall_is_reported_and_outlived(
@@ -353,6 +365,7 @@ def test_a_refusing_firewall_is_reported_and_outlived(
     firewall.failing.add("grant")
     expected = [READY, Answer(message.FAILED, 7), Answer(message.FAILED, 8)]
     assert expected == listener.run(wish(7), wish(8))
+    assert listener.programs.told == []
     expected_line = "spasshd: error: grant to 192.0.2.7: grant failed"
     assert expected_line in capsys.readouterr().err
 
@@ -361,7 +374,7 @@ def test_a_refusing_firewall_is_reported_and_outlived(
     "data",
     [
         b"\0" * 64,
-        b"\3" + bytes(63),
+        b"\6" + bytes(63),
         b"\xff" * 64,
         b"\x11" + bytes(63),
         encode_grant(wish())[:-1],
@@ -369,7 +382,7 @@ def test_a_refusing_firewall_is_reported_and_outlived(
         encode_grant(wish())[:-1] + b"\1",
         b"x",
     ],
-    ids=["zero", "type 3", "ones", "an answer", "short", "long", "padding", "one byte"],
+    ids=["zero", "type 6", "ones", "an answer", "short", "long", "padding", "one byte"],
 )
 def test_an_unknown_message_ends_it_at_once(
     listener: Listener, firewall: RecordingFirewall, data: bytes
@@ -387,6 +400,283 @@ def test_it_leaves_when_the_listener_does(
     listener.granter.serve()
     assert "remove" not in firewall.calls
     assert "revoke" not in firewall.calls
+
+
+class TestRevoking:
+    """Grants of two users at three addresses, made by the granter itself."""
+
+    @pytest.fixture
+    def listener(
+        self, tmp_path: Path, firewall: RecordingFirewall, clock: SimpleNamespace
+    ) -> Iterator[Listener]:
+        made = Listener(tmp_path, firewall)
+        made.send(wish(1, host(1)), wish(2, host(2)), wish(3, host(3), user="bob"))
+        yield made
+        made.close()
+
+    @staticmethod
+    def revoke(listener: Listener, wanted: Revoke, *more: Message) -> list[Answer]:
+        """Return the answers to `wanted` and what comes after it."""
+        return listener.run(wanted, *more)[4:]
+
+    @pytest.mark.parametrize(
+        ("wanted", "left"),
+        [
+            (Revoke(9, user="ada"), [3]),
+            (Revoke(9, user="bob"), [1, 2]),
+            (Revoke(9, user="eve"), [1, 2, 3]),
+            (Revoke(9, user="Ada"), [1, 2, 3]),
+            (Revoke(9, address=host(2)), [1, 3]),
+            (Revoke(9, address=THERE), [1, 2, 3]),
+            (Revoke(9), []),
+        ],
+    )
+    def test_takes_back_what_was_asked_for_and_tells_the_hooks(
+        self,
+        listener: Listener,
+        firewall: RecordingFirewall,
+        wanted: Revoke,
+        left: list[int],
+    ) -> None:
+        gone = [number for number in (1, 2, 3) if number not in left]
+        expected = [Answer(message.REVOKED, 9, grants=len(gone))]
+        assert expected == self.revoke(listener, wanted)
+        assert [one.grant.address for one in firewall.live] == [*map(host, left)]
+        closed = [("closed", Grant(host(number), SSH)) for number in gone]
+        assert listener.programs.told[3:] == closed
+        assert firewall.ended == []
+
+    def test_makes_room_for_others(self, listener: Listener) -> None:
+        """There are three grants at most."""
+        more = (wish(8, host(8)), wish(9, host(9)), wish(10, host(10)))
+        answers = self.revoke(listener, Revoke(7, user="ada"), *more)
+        granted, refused = message.GRANTED, message.REFUSED
+        kinds = [answer.kind for answer in answers]
+        assert kinds == [message.REVOKED, granted, granted, refused]
+
+    def test_leaves_the_connections_alone_unless_asked(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        firewall.sessions = {host(1): 5}
+        self.revoke(listener, Revoke(9, user="ada"))
+        assert "end_sessions" not in firewall.calls
+
+    def test_of_a_user_ends_connections_from_every_address_that_was_let_in(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        """The grant is long over while its session lives."""
+        firewall.sessions = {host(1): 2, host(2): 1, host(3): 7}
+        over = Grant(host(1), SSH)
+        firewall.revoke(over)
+        grant = firewall.grant
+
+        def forget_at_once(wanted: Grant, seconds: int, user: str) -> None:
+            grant(wanted, seconds, user)
+            if wanted == over:
+                firewall.live.clear()
+
+        firewall.grant = forget_at_once  # type: ignore[assignment, method-assign]
+        answer = Answer(message.REVOKED, 9, grants=1, sessions=3)
+        wanted = Revoke(9, user="ada", sessions=True)
+        assert self.revoke(listener, wanted) == [answer]
+        assert sorted(firewall.ended) == [host(1), host(2)]
+
+    def test_of_an_address_ends_its_connections_even_without_a_grant(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        firewall.sessions = {THERE: 2, host(1): 1}
+        answer = Answer(message.REVOKED, 9, grants=0, sessions=2)
+        wanted = Revoke(9, address=THERE, sessions=True)
+        assert self.revoke(listener, wanted) == [answer]
+        assert firewall.ended == [THERE]
+
+    def test_of_all_ends_the_connections_of_the_live_grants(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        self.revoke(listener, Revoke(9, sessions=True))
+        assert sorted(firewall.ended) == [host(1), host(2), host(3)]
+
+    def test_comes_before_the_end_of_the_connections(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        """Or a new connection would slip in between."""
+        self.revoke(listener, Revoke(9, user="ada", sessions=True))
+        calls = [one for one in firewall.calls if one in {"revoke", "end_sessions"}]
+        assert calls == ["revoke", "revoke", "end_sessions", "end_sessions"]
+
+    def test_that_fails_half_way_is_told_and_the_rest_still_counts(
+        self,
+        listener: Listener,
+        firewall: RecordingFirewall,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        firewall.stuck = {host(2)}
+        wanted = Revoke(9, sessions=True)
+        answers = self.revoke(listener, wanted, wish(10, host(10)), wish(11, host(11)))
+        kinds = [answer.kind for answer in answers]
+        assert kinds == [message.FAILED, message.GRANTED, message.REFUSED]
+        assert listener.programs.told[3] == ("closed", Grant(host(1), SSH))
+        assert "spasshd: error: revoke: revoke failed" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("call", ["grants", "end_sessions"])
+    def test_that_the_packet_filter_refuses_is_told_and_outlived(
+        self, listener: Listener, firewall: RecordingFirewall, call: str
+    ) -> None:
+        def failing(*_: object) -> int:
+            raise FirewallError(f"{call} failed")
+
+        def begin_to_fail(grant: Grant, seconds: int, user: str) -> None:
+            setattr(firewall, call, failing)
+            grant_before(grant, seconds, user)
+
+        grant_before = firewall.grant
+        firewall.grant = begin_to_fail  # type: ignore[assignment, method-assign]
+        wanted = Revoke(9, user="ada", sessions=True)
+        answers = self.revoke(listener, wanted, encode_ping(10))
+        assert [one.kind for one in answers] == [message.FAILED, message.PONG]
+
+    def test_of_a_user_works_where_the_packet_filter_keeps_no_names(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        """ipfw has tables of addresses and nothing else."""
+        firewall.keeps_names = False
+        answer = Answer(message.REVOKED, 9, grants=2)
+        assert self.revoke(listener, Revoke(9, user="ada")) == [answer]
+        assert [one.grant.address for one in firewall.live] == [host(3)]
+
+
+def test_the_grants_of_an_earlier_run_are_taken_back_with_their_connections(
+    listener: Listener, firewall: RecordingFirewall
+) -> None:
+    firewall.live = [
+        ActiveGrant(Grant(HERE, SSH), 30, "ada"),
+        ActiveGrant(Grant(THERE, SSH), 30, "bob"),
+    ]
+    firewall.sessions = {HERE: 1, THERE: 1}
+    answers = listener.run(Revoke(9, user="ada", sessions=True))
+    assert answers == [READY, Answer(message.REVOKED, 9, grants=1, sessions=1)]
+    assert listener.programs.told == [("closed", Grant(HERE, SSH))]
+
+
+def test_a_question_whether_it_is_alive_is_answered(
+    listener: Listener, firewall: RecordingFirewall
+) -> None:
+    assert listener.run(encode_ping(7)) == [READY, Answer(message.PONG, 7)]
+    assert firewall.calls == ["prepare", "repair", "grants"]
+
+
+class TestCommands:
+    @pytest.mark.parametrize(
+        ("allowed_and_started", "kind"),
+        [
+            ((True, True), message.GRANTED),
+            ((True, False), message.FAILED),
+            ((False, False), message.REFUSED),
+        ],
+    )
+    def test_are_answered_when_they_are_under_way(
+        self,
+        listener: Listener,
+        firewall: RecordingFirewall,
+        allowed_and_started: tuple[bool, bool],
+        kind: int,
+    ) -> None:
+        listener.programs.answer = allowed_and_started
+        assert listener.run(order(7)) == [READY, Answer(kind, 7)]
+        assert listener.programs.ordered == [order(7)]
+        assert "grant" not in firewall.calls
+
+    def test_are_only_so_many_whoever_asks(
+        self, listener: Listener, clock: SimpleNamespace
+    ) -> None:
+        """A listener that was taken over invents users as it likes."""
+        orders = [order(number, f"user{number}") for number in range(100)]
+        kinds = [answer.kind for answer in listener.run(*orders)[1:]]
+        assert kinds == [message.GRANTED] * 80 + [message.REFUSED] * 20
+        assert len(listener.programs.ordered) == 80
+
+    def test_of_one_who_was_refused_cost_nothing_later(
+        self, listener: Listener, clock: SimpleNamespace
+    ) -> None:
+        for seconds, granted in ((0, 20), (1, 1), (3.5, 3), (1000, 20)):
+            clock.now += seconds
+            for number in range(25):
+                listener.granter._run(order(number))
+            kinds = [answer.kind for answer in listener.answers()]
+            assert kinds.count(message.GRANTED) == granted
+
+
+def test_programs_get_their_turn_after_the_listener(listener: Listener) -> None:
+    """So that nobody waits for a grant because a program prints."""
+    seen: list[int] = []
+    turn = listener.programs.turn
+
+    def count_then_turn(ready: set[int]) -> None:
+        seen.append(len(listener.answers()))
+        turn(ready)
+
+    listener.programs.turn = count_then_turn  # type: ignore[method-assign]
+    listener.run(wish(1), wish(2))
+    assert seen == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "programs", "expected"),
+    [
+        (None, None, None),
+        (None, 70, 70),
+        (2.0, 70, 70),
+        (0.5, 700, 501),
+        (2, None, 2001),
+    ],
+)
+def test_it_sleeps_until_something_is_due_and_for_ever_if_nothing_is(
+    tmp_path: Path,
+    clock: SimpleNamespace,
+    sweep: float | None,
+    programs: int | None,
+    expected: int | None,
+) -> None:
+    firewall = RecordingFirewall(expires_by_itself=False)
+    firewall.following = None if sweep is None else clock.wall + sweep
+    listener = Listener(tmp_path, firewall)
+    listener.programs.wait = programs
+    asked: list[int | None] = []
+
+    def poll(timeout: int | None) -> list[tuple[int, int]]:
+        asked.append(timeout)
+        return []
+
+    listener.granter._poll = cast(select.poll, SimpleNamespace(poll=poll))
+    assert listener.granter._turn()
+    assert asked == [expected]
+    listener.close()
+
+
+@pytest.mark.parametrize("last_words", [[], [b"nonsense"]])
+def test_nothing_stays_open_that_the_kernel_would_not_end(
+    tmp_path: Path, last_words: list[bytes]
+) -> None:
+    """ipfw and pf: with the granter gone, nobody sweeps."""
+    firewall = RecordingFirewall(expires_by_itself=False)
+    listener = Listener(tmp_path, firewall)
+    with suppress(MessageError):
+        listener.run(wish(1, host(1)), wish(2, host(2)), *last_words)
+    listener.close()
+    assert len(firewall.granted) == 2
+    assert firewall.live == []
+    assert "remove" not in firewall.calls
+
+
+def test_what_cannot_be_taken_back_at_the_end_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    firewall = RecordingFirewall(expires_by_itself=False)
+    firewall.failing = {"revoke"}
+    listener = Listener(tmp_path, firewall)
+    listener.run(wish())
+    listener.close()
+    assert "error: live grants stay: revoke failed" in capsys.readouterr().err
 
 
 class TestRepair:
@@ -603,154 +893,11 @@ def test_a_repair_that_fails_is_tried_again_and_reported_once(
     assert firewall.count("repair") == 4
 
 
-class TestTheDirectoryOfUsers:
-    def test_that_was_replaced_is_found_at_the_next_reload(
-        self, tmp_path: Path
-    ) -> None:
-        path = tmp_path / "users"
-        path.mkdir()
-        old = os.open(path, os.O_RDONLY)
-        path.rename(tmp_path / "old")
-        path.mkdir()
-        (path / "new.toml").touch()
-        fresh = reopened(old, str(path))
-        assert os.listdir(fresh) == ["new.toml"]
-        os.close(fresh)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(old)
-
-    def test_that_is_gone_is_reported(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        old = os.open(tmp_path, os.O_RDONLY)
-        assert reopened(old, str(tmp_path / "gone")) == old
-        os.close(old)
-        assert f"error: {tmp_path}/gone: No such file" in capsys.readouterr().err
-
-
 def test_a_firewall_that_expires_by_itself_is_not_swept(
     listener: Listener, firewall: RecordingFirewall
 ) -> None:
     assert listener.granter._until_sweep() is None
     assert firewall.calls == []
-
-
-class TestUserFiles:
-    @staticmethod
-    def hand_over(listener: Listener) -> dict[str, bytes | None]:
-        """Return the files that the listener got, with their content."""
-        listener.granter._hand_over_users(7)
-        answers = listener.answers_with_content()
-        assert answers.pop() == (Answer(message.USERS_END, 7), None)
-        assert {(answer.kind, answer.number) for answer, _ in answers} <= {
-            (message.USER_FILE, 7)
-        }
-        return {answer.name: content for answer, content in answers}
-
-    def test_are_handed_over_open(self, listener: Listener, tmp_path: Path) -> None:
-        for name in ("bob", "ada"):
-            (tmp_path / f"{name}.toml").write_text(name)
-            (tmp_path / f"{name}.toml").chmod(0o600)
-        files = self.hand_over(listener)
-        assert files == {"ada.toml": b"ada", "bob.toml": b"bob"}
-        assert list(files) == ["ada.toml", "bob.toml"]
-
-    def test_are_handed_over_for_reading_alone(
-        self, listener: Listener, tmp_path: Path
-    ) -> None:
-        (tmp_path / "ada.toml").write_text("ada")
-        listener.granter._hand_over_users(7)
-        _, (fd,), _, _ = socket.recv_fds(listener.socket, message.SIZE, 1)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.write(fd, b"x")
-        os.close(fd)
-
-    def test_are_asked_for_by_a_message(
-        self, listener: Listener, tmp_path: Path
-    ) -> None:
-        (tmp_path / "ada.toml").write_text("ada")
-        expected = [
-            READY,
-            Answer(message.USER_FILE, 5, "ada.toml"),
-            Answer(message.USERS_END, 5),
-            Answer(message.USER_FILE, 6, "ada.toml"),
-            Answer(message.USERS_END, 6),
-        ]
-        assert expected == listener.run(encode_list_users(5), encode_list_users(6))
-
-    def test_are_read_from_the_directory_each_time(
-        self, listener: Listener, tmp_path: Path
-    ) -> None:
-        assert self.hand_over(listener) == {}
-        (tmp_path / "ada.toml").write_text("ada")
-        assert self.hand_over(listener) == {"ada.toml": b"ada"}
-        (tmp_path / "ada.toml").rename(tmp_path / "bob.toml")
-        assert self.hand_over(listener) == {"bob.toml": b"ada"}
-
-    @pytest.mark.parametrize(
-        "name", ["ada", "ada.toml~", "\u00e4.toml", "a" * 44 + ".toml"]
-    )
-    def test_have_names_that_fit_a_message(
-        self, listener: Listener, tmp_path: Path, name: str
-    ) -> None:
-        (tmp_path / name).touch()
-        assert self.hand_over(listener) == {}
-
-    def test_that_are_fifos_are_not_waited_for(
-        self, listener: Listener, tmp_path: Path
-    ) -> None:
-        os.mkfifo(tmp_path / "ada.toml")
-        (tmp_path / "bob.toml").write_text("bob")
-        assert self.hand_over(listener) == {"ada.toml": b"", "bob.toml": b"bob"}
-
-    def test_that_cannot_be_opened_are_announced_without_a_descriptor(
-        self,
-        listener: Listener,
-        tmp_path: Path,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """So the listener knows that they are there, and that it cannot read them."""
-        (tmp_path / "ada.toml").symlink_to("ada.toml")
-        (tmp_path / "bob.toml").write_text("bob")
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.bind(str(tmp_path / "cat.toml"))
-        files = self.hand_over(listener)
-        assert files == {"ada.toml": None, "bob.toml": b"bob", "cat.toml": None}
-        assert "ada.toml: Too many levels of symbolic links" in capsys.readouterr().err
-
-    @needs_root
-    def test_that_root_without_its_powers_may_not_open_do_not_stop_it(
-        self, listener: Listener, tmp_path: Path
-    ) -> None:
-        (tmp_path / "ada.toml").write_text("ada")
-        (tmp_path / "ada.toml").chmod(0o600)
-        os.chown(tmp_path / "ada.toml", NOBODY, NOBODY)
-        (tmp_path / "bob.toml").write_text("bob")
-
-        def work() -> dict[str, bytes | None]:
-            keep_capabilities(frozenset())
-            return self.hand_over(listener)
-
-        assert in_child(work) == {"ada.toml": None, "bob.toml": b"bob"}
-
-    def test_are_handed_over_in_a_bounded_number(
-        self,
-        listener: Listener,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        monkeypatch.setattr(granter_module, "MAX_USER_FILES", 2)
-        for name in "cab":
-            (tmp_path / f"{name}.toml").touch()
-        assert list(self.hand_over(listener)) == ["a.toml", "b.toml"]
-        assert "only the first 2 files are read" in capsys.readouterr().err
-
-    def test_leave_no_descriptor_open(self, listener: Listener, tmp_path: Path) -> None:
-        (tmp_path / "ada.toml").touch()
-        before = os.listdir("/proc/self/fd")
-        self.hand_over(listener)
-        assert len(before) == len(os.listdir("/proc/self/fd"))
 
 
 @needs_root
@@ -766,11 +913,14 @@ class TestTheProgram:
         return path
 
     @staticmethod
-    def run(path: Path, *wanted: bytes) -> tuple[int, list[int], str, int]:
+    def run(
+        path: Path, *wanted: bytes, **of_firewall: Any
+    ) -> tuple[int, list[int], str, int]:
         """Return its status, the kinds of its answers, its log and capabilities."""
 
         def work() -> tuple[int, list[int], str, int]:
             firewall = RecordingFirewall()
+            vars(firewall).update(of_firewall)
             stderr = io.StringIO()
             vars(granter_module)["choose"] = lambda *_: (firewall, "testing")
             sys.stderr = stderr
@@ -792,6 +942,75 @@ class TestTheProgram:
         assert kinds == [message.READY, message.GRANTED]
         assert log == "spasshd: firewall backend=recording because=testing\n"
         assert left == 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "[[command]]\nname = 'up'\nargv = ['/bin/true']",
+            "on_open = ['/bin/true']",
+            "on_close = ['/bin/true']",
+        ],
+    )
+    def test_keeps_what_programs_take_only_if_there_are_any(
+        self, configuration: Path, line: str
+    ) -> None:
+        configuration.write_text(f"{line}\n")
+        status, _, log, left = self.run(configuration)
+        kept = (CAP_NET_ADMIN, CAP_NET_RAW, CAP_SETUID, CAP_SETGID, CAP_KILL)
+        assert (status, left) == (0, sum(1 << one for one in kept)), log
+
+    @pytest.mark.parametrize(
+        ("lines", "error"),
+        [
+            ("on_open = ['/no/such']", "on_open: /no/such: no such file"),
+            (
+                "on_open = ['/bin/true']\nhook_user = 'no-such-user'",
+                "hook_user: no account 'no-such-user'",
+            ),
+            (
+                "[[command]]\nname = 'x'\nargv = ['/no/such']",
+                "argv: /no/such: no such file",
+            ),
+        ],
+    )
+    def test_ends_with_an_error_when_a_program_cannot_run(
+        self, configuration: Path, lines: str, error: str
+    ) -> None:
+        configuration.write_text(lines)
+        status, kinds, log, _ = self.run(configuration)
+        assert (status, kinds) == (1, [])
+        assert f"error: {configuration}: {error}" in log
+
+    def test_says_what_may_keep_grants_out(self, configuration: Path) -> None:
+        warned = ["ufw is off", "a chain drops"]
+        status, _, log, _ = self.run(configuration, warned=warned)
+        assert status == 0
+        assert log.splitlines()[1:] == [
+            'spasshd: warning text="ufw is off"',
+            'spasshd: warning text="a chain drops"',
+        ]
+
+    def test_writes_to_the_log_of_the_configuration(self, configuration: Path) -> None:
+        configuration.write_text("log = 'json'")
+        _, _, log, _ = self.run(configuration)
+        (line,) = [json.loads(line) for line in log.splitlines()]
+        del line["time"]
+        assert line == {
+            "event": "firewall",
+            "backend": "recording",
+            "because": "testing",
+        }
+
+    def test_ends_what_runs_when_the_listener_leaves(self, configuration: Path) -> None:
+        configuration.write_text(
+            "[[command]]\nname = 'wait'\nrun_as = 'root'\n"
+            "argv = ['/bin/sleep', '1000']\n"
+        )
+        run = RunMessage(7, "ada", HERE, ("/bin/sleep", "1000"), "wait")
+        status, kinds, log, _ = self.run(configuration, encode_run(run))
+        assert (status, kinds) == (0, [message.READY, message.GRANTED])
+        assert "command user=ada address=192.0.2.7 name=wait" in log
+        assert "status=stopped" in log
 
     def test_ends_with_an_error_when_the_rules_are_broken(
         self, configuration: Path
@@ -839,6 +1058,20 @@ class TestTheProgram:
             return granter_module.main([str(configuration), str(theirs.detach())])
 
         assert in_child(work) == 0
+
+    def test_leaves_the_programs_that_it_starts_their_signals(
+        self, configuration: Path
+    ) -> None:
+        """What is ignored stays ignored in a program: it could not be stopped."""
+
+        def work() -> list[object]:
+            theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)[1]
+            configuration.write_text("nonsense")
+            granter_module.main([str(configuration), str(theirs.detach())])
+            numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            return [callable(signal.getsignal(number)) for number in numbers]
+
+        assert in_child(work) == [True, True, True]
 
 
 FORBIDDEN = {"scapy", "cryptography", "hypothesis", "_pytest"}

@@ -1,0 +1,102 @@
+"""Ask the kernel for one element of a set: linux/netfilter/nf_tables.h.
+
+To answer `get element`, libnftables lists all elements of all sets, and be it the list
+of a million addresses that somebody blocks. The kernel looks one up.
+"""
+
+import errno
+from contextlib import ExitStack
+from struct import pack
+from typing import Final, NamedTuple
+
+from . import FirewallError, Grant, Width
+from .checks import is_user
+from .netlink import NETFILTER, Netlink, attribute, nested, parse_attributes
+from .nftables_sets import set_of
+
+_GET_ELEMENT: Final = 10 << 8 | 13
+_HEADER: Final = pack("!BBH", 1, 0, 0)  # the family inet
+_TABLE, _SET, _ELEMENTS = 1, 2, 3
+_ELEMENT = 1
+_KEY, _EXPIRATION, _USER_DATA = 1, 5, 6
+_VALUE = 1
+_COMMENT = 0  # in the user data, by libnftnl
+
+
+class Element(NamedTuple):
+    """What the kernel says of a grant."""
+
+    milliseconds_left: int
+    user: str
+
+
+class ElementReader:
+    """A socket, which is opened when it is needed and stays: to close it takes time."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._netlink: Netlink | None = None
+
+    def __del__(self) -> None:
+        self._stack.close()
+
+    def find(self, name: str, grant: Grant) -> Element | None:
+        """Return what the table `name` has of `grant`, or None if it has none.
+
+        Raises:
+            FirewallError: the kernel does not say.
+        """
+        try:
+            if self._netlink is None:
+                self._netlink = self._stack.enter_context(Netlink(NETFILTER))
+            (answer,) = self._netlink.ask(_GET_ELEMENT, render_query(name, grant))
+            return parse_answer(answer)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            self._netlink = None
+            self._stack.close()
+            raise FirewallError(f"nftables: {error.strerror or error}") from error
+        except ValueError as error:
+            raise FirewallError("nftables: an answer makes no sense") from error
+
+
+def render_query(name: str, grant: Grant) -> bytes:
+    """Return the body of the message that asks for `grant` in the table `name`."""
+    address, port, width, source_port = grant
+    # Each part of a key fills words of 4 bytes.
+    source = pack("!Hxx", source_port) if width == Width.FLOW else b""
+    key = address + source + pack("!BxxxHxx", *port)
+    element = nested(_ELEMENT, nested(_KEY, attribute(_VALUE, key)))
+    return (
+        _HEADER
+        + attribute(_TABLE, name.encode() + b"\0")
+        + attribute(_SET, set_of(grant).encode() + b"\0")
+        + nested(_ELEMENTS, element)
+    )
+
+
+def parse_answer(body: bytes) -> Element:
+    """Read the element that was asked for.
+
+    Raises:
+        OSError, ValueError: there is none.
+    """
+    found = parse_attributes(body[len(_HEADER) :])
+    for kind in (_ELEMENTS, _ELEMENT):
+        if kind not in found:
+            raise ValueError("no element")
+        found = parse_attributes(found[kind])
+    milliseconds = int.from_bytes(found.get(_EXPIRATION, b""), "big")
+    user = _comment(found.get(_USER_DATA, b""))
+    return Element(milliseconds, user if is_user(user) else "")
+
+
+def _comment(data: bytes) -> str:
+    """Return the comment in the user data of an element, or nothing."""
+    while len(data) >= 2:
+        kind, length = data[:2]
+        if kind == _COMMENT:
+            return data[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
+        data = data[2 + length :]
+    return ""

@@ -1,0 +1,149 @@
+"""Hooks hear of each grant, and delay none."""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from lab.knocks import knock
+from lab.network import CLIENT4, CLIENT6, SERVER4, SERVER6, wait_for
+from lab.programs import port_answers
+from lab.users import set_lines
+
+from .conftest import Lab
+
+pytestmark = [pytest.mark.login, pytest.mark.netns]
+
+HOOKS = """
+on_open = ["/bin/sh", "-c", '''
+    told=$(cat); echo "$told" >>"$0/told"; id -un >>"$0/who"
+    case $told in *%(slow)s*) exec sleep 300;; esac''', "DIRECTORY"]
+on_close = ["/bin/sh", "-c", 'cat >>"$0/told"; echo >>"$0/told"', "DIRECTORY"]
+hook_timeout = 300
+"""
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[str]:
+    """Return a directory that every account can write to."""
+    path = tempfile.mkdtemp()
+    os.chmod(path, 0o777)  # noqa: S103 - accounts of commands and hooks write there
+    yield path
+    shutil.rmtree(path)
+
+
+def read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+class Hooked:
+    """A daemon whose hooks write down what they hear; one for `slow` never ends."""
+
+    def __init__(self, lab: Lab, shared: str, slow: str) -> None:
+        self.directory = tempfile.mkdtemp(dir=shared)
+        os.chmod(self.directory, 0o777)  # noqa: S103 - the hook's account writes there
+        self.spasshd = lab.spasshd("--protect", "tcp/22")
+        text = HOOKS % {"slow": slow}
+        text = text.replace("DIRECTORY", self.directory)
+        self.spasshd.edit("protect =", f"{text}protect =")
+        self.spasshd.edit("lifetime = 15 ", "lifetime = 2 ")
+        self.spasshd.start()
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return what the hooks have heard so far, the oldest first."""
+        lines = read(os.path.join(self.directory, "told")).splitlines()
+        return [json.loads(line) for line in lines if line]
+
+    def wait_told(self, event: str, user: str, count: int = 1) -> dict[str, Any]:
+        """Wait until so many hooks have heard of the event, and return the last."""
+
+        def found() -> list[dict[str, Any]]:
+            told = [one for one in self.told() if one["event"] == event]
+            told = [one for one in told if one["user"] == user]
+            return told if len(told) >= count else []
+
+        return wait_for(found, f"{event} of {user}")[-1]
+
+
+@pytest.fixture
+def hooked(lab: Lab, shared: str) -> Iterator[Hooked]:
+    """Start one whose on_open for CLIENT6 hangs."""
+    made = Hooked(lab, shared, CLIENT6)
+    yield made
+    made.spasshd.running.stop()
+    made.spasshd.verb("stop", "--open", check=False)
+
+
+def test_hooks_hear_of_the_beginning_and_the_end_of_a_grant(
+    lab: Lab, hooked: Hooked
+) -> None:
+    client = lab.client(hooked.spasshd)
+    assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+
+    grant = {
+        "user": "alice",
+        "address": CLIENT4,
+        "port": "tcp/22",
+        "width": "address",
+        "source_port": 0,
+        "seconds": 2,
+    }
+    assert hooked.wait_told("open", "alice") == {"event": "open", **grant}
+    assert hooked.wait_told("close", "alice") == {"event": "close", **grant}
+    assert len(hooked.told()) == 2
+    assert read(os.path.join(hooked.directory, "who")) == "nobody\n"
+    assert not port_answers(lab.client_host, SERVER4, 22, 0.3)
+
+
+def test_a_hook_that_hangs_delays_nobody(lab: Lab, hooked: Hooked) -> None:
+    slow = lab.client(hooked.spasshd, "slow")
+    others = lab.client(hooked.spasshd, "quick")
+    knock(slow, SERVER6)
+    hooked.wait_told("open", "slow")
+
+    assert others.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+    hooked.wait_told("open", "quick")
+    hooked.wait_told("close", "quick")
+    assert slow.ssh("v6.server.test", "echo", "in").stdout == "in\n"
+    assert not [one for one in hooked.told() if one["user"] == "slow"][1:]
+
+
+def test_a_grant_that_is_revoked_is_told_as_closed(lab: Lab, hooked: Hooked) -> None:
+    client = lab.client(hooked.spasshd)
+    # So that it does not end by itself first.
+    set_lines(hooked.spasshd, "alice", "lifetime = 300")
+    hooked.spasshd.verb("reload")
+    knock(client, SERVER4)
+    assert hooked.wait_told("open", "alice")["seconds"] == 300
+    hooked.spasshd.verb("revoke", "alice")
+    hooked.wait_told("close", "alice")
+
+
+def test_on_close_runs_after_a_daemon_that_was_killed(
+    lab: Lab, hooked: Hooked
+) -> None:
+    client = lab.client(hooked.spasshd)
+    knock(client, SERVER4)
+    hooked.wait_told("open", "alice")
+
+    hooked.spasshd.running.stop(signal.SIGKILL)
+    wait_for(
+        lambda: not port_answers(lab.client_host, SERVER4, 22, 0.3), "the grant to end"
+    )
+    assert [one["event"] for one in hooked.told()] == ["open"]
+    hooked.spasshd.start()
+
+    hooked.wait_told("close", "alice")
+    hooked.spasshd.running.stop()
+    hooked.spasshd.start()
+    knock(client, SERVER4)
+    hooked.wait_told("open", "alice", 2)
+    events = [one["event"] for one in hooked.told()]
+    assert events == ["open", "close", "open"]

@@ -1,0 +1,171 @@
+"""What a package installs for systemd: it is shut, and at one with the program."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from spassh_server import cli, config
+from spassh_server.privsep import sandbox
+from spassh_server.verbs import init
+
+SERVER = Path(__file__).parents[2] / "server"
+UNIT = (SERVER / "spasshd.service").read_text(encoding="ascii")
+IPTABLES = (SERVER / "spasshd-iptables.conf").read_text(encoding="ascii")
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="systemd-analyze is missing: apt install systemd",
+)
+
+
+def values(key: str, text: str = UNIT) -> list[str]:
+    """Return the words that are assigned to `key`, of all its lines."""
+    lines = re.findall(rf"^{key}=(.*)$", text, re.MULTILINE)
+    return " ".join(lines).split()
+
+
+def value(key: str) -> str:
+    (only,) = values(key)
+    return only
+
+
+def configuration() -> config.Config:
+    """What `spasshd init` writes where a package is installed."""
+    options = Namespace(protect=[], backend="auto")
+    text = init._configuration(options, config.DEFAULT_PATH, "")
+    return config.parse(text, config.DEFAULT_PATH)
+
+
+# systemd's own judgement
+
+
+def security(directory: Path, unit: str) -> subprocess.CompletedProcess[str]:
+    """Have the unit judged: exit status 0 is an exposure of at most 1.9."""
+    file = directory / "spasshd.service"
+    file.write_text(unit, encoding="ascii")
+    return subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=19", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@needs_systemd
+def test_the_exposure_is_under_2(tmp_path: Path) -> None:
+    done = security(tmp_path, UNIT)
+    assert done.returncode == 0, done.stdout
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    "key", ["NoNewPrivileges", "RestrictAddressFamilies", "SystemCallFilter"]
+)
+def test_the_exposure_would_be_more_without(tmp_path: Path, key: str) -> None:
+    """The check can fail."""
+    shorter = re.sub(rf"^{key}=.*\n", "", UNIT, flags=re.MULTILINE)
+    assert security(tmp_path, shorter).returncode == 1
+
+
+def verify(directory: Path, unit: str) -> str:
+    """Return what systemd finds wrong with the unit. Its exit status says nothing."""
+    file = directory / "spasshd.service"
+    # The program is not installed here, and that would be found first.
+    file.write_text(re.sub(r"=!spasshd\b", "=!/bin/true", unit), encoding="ascii")
+    return subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+
+
+@needs_systemd
+@pytest.mark.parametrize("drop_in", ["", IPTABLES])
+def test_systemd_finds_no_mistake(tmp_path: Path, drop_in: str) -> None:
+    assert verify(tmp_path, UNIT + drop_in) == ""
+
+
+@needs_systemd
+def test_systemd_would_find_a_mistake(tmp_path: Path) -> None:
+    """The check can fail."""
+    assert "Unknown key" in verify(tmp_path, UNIT.replace("\nUMask=", "\nUmask="))
+
+
+@needs_systemd
+def test_account_and_directories_are_made(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    for program, kind in (
+        (["systemd-sysusers"], "sysusers"),
+        (["systemd-tmpfiles", "--create"], "tmpfiles"),
+    ):
+        file = str(SERVER / f"spasshd.{kind}")
+        subprocess.run([*program, f"--root={tmp_path}", file], check=True)
+    (account,) = (tmp_path / "etc" / "passwd").read_text(encoding="ascii").splitlines()
+    assert re.fullmatch(r"_spassh:[^:]*:[1-9]\d*:[1-9]\d*:.*/nologin", account)
+    run_dir = os.stat(f"{tmp_path}{configuration().run_dir}")
+    assert stat.S_IMODE(run_dir.st_mode) == 0o755
+    lock = os.stat(tmp_path / "run" / "xtables.lock")
+    assert stat.S_IMODE(lock.st_mode) == 0o600
+    assert lock.st_uid == run_dir.st_uid == 0
+
+
+# At one with the program
+
+
+def test_the_directories_are_those_that_init_writes() -> None:
+    made = configuration()
+    assert f"/var/lib/{value('StateDirectory')}" == made.state_dir
+    assert value("StateDirectoryMode") == "0700"
+    assert made.run_dir in values("ReadWritePaths")
+    # It would give the directory to User=, and the daemon wants it to be root's.
+    assert values("RuntimeDirectory") == []
+    tmpfiles = (SERVER / "spasshd.tmpfiles").read_text(encoding="ascii")
+    assert f"\nd {made.run_dir} 0755 root root\n" in tmpfiles
+    assert value("ConditionPathExists") == made.path == config.DEFAULT_PATH
+
+
+def test_the_account_is_the_one_of_the_configuration() -> None:
+    sysusers = (SERVER / "spasshd.sysusers").read_text(encoding="ascii")
+    user = config.parse("", config.DEFAULT_PATH).user
+    assert value("User") == user
+    assert re.findall(r"^u (\S+) ", sysusers, re.MULTILINE) == [user]
+
+
+def test_every_capability_that_a_program_keeps_is_there() -> None:
+    kept = {name for name in vars(sandbox) if name.startswith("CAP_")}
+    assert {"CAP_NET_ADMIN", "CAP_NET_RAW"} <= kept
+    # What is more is for the start: to become somebody else, and to say so to exec.
+    assert set(values("CapabilityBoundingSet")) == kept | {
+        "CAP_SETGID",
+        "CAP_SETPCAP",
+        "CAP_SETUID",
+    }
+
+
+def test_the_started_verbs_exist() -> None:
+    for key, verb in {"ExecStart": "run", "ExecReload": "reload"}.items():
+        # "!" leaves root in place: what becomes User= is the listener, by itself.
+        assert values(key) == ["!spasshd", verb]
+        assert cli._parser().parse_args([verb]).module == verb
+
+
+def test_the_guard_is_started_again_whatever_happens() -> None:
+    assert value("Restart") == "on-failure"
+    assert value("StartLimitIntervalSec") == "0"
+
+
+def test_the_drop_comes_before_the_network_and_waits_for_nothing_of_it() -> None:
+    assert "network-pre.target" in values("Before")
+    assert value("DefaultDependencies") == "no"
+    after = set(values("After"))
+    assert not {one for one in after if one.startswith(("network", "sys"))} - {
+        "systemd-sysusers.service",
+        "systemd-tmpfiles-setup.service",
+    }

@@ -1,0 +1,61 @@
+import pytest
+from unit.server.parties import HERE, HERE6, THERE
+
+from spassh_server.limits import ADDRESSES_PER_USER
+from spassh_server.privsep import ledger
+from spassh_server.privsep.ledger import Ledger
+
+
+def address(number: int) -> bytes:
+    return bytes([10, 0, *number.to_bytes(2, "big")])
+
+
+def test_nobody_was_let_in_at_first() -> None:
+    assert Ledger().addresses("ada") == set()
+
+
+def test_the_addresses_of_a_user_are_remembered_each_once() -> None:
+    book = Ledger()
+    for one in (HERE, THERE, HERE, HERE6):
+        book.note("ada", one)
+    book.note("bob", THERE)
+    assert book.addresses("ada") == {HERE, THERE, HERE6}
+    assert book.addresses("bob") == {THERE}
+    assert book.addresses("eve") == set()
+
+
+def test_the_set_is_the_callers_own() -> None:
+    book = Ledger()
+    book.note("ada", HERE)
+    book.addresses("ada").clear()
+    assert book.addresses("ada") == {HERE}
+
+
+def test_the_newest_addresses_are_kept() -> None:
+    """Who has a whole network must not fill our memory."""
+    book = Ledger()
+    for number in range(ADDRESSES_PER_USER):
+        book.note("ada", address(number))
+    book.note("ada", address(0))
+    book.note("ada", HERE)
+    kept = {address(number) for number in range(ADDRESSES_PER_USER)}
+    assert book.addresses("ada") == kept - {address(1)} | {HERE}
+
+
+def test_one_user_does_not_push_the_addresses_of_another_out() -> None:
+    book = Ledger()
+    book.note("bob", HERE)
+    for number in range(2 * ADDRESSES_PER_USER):
+        book.note("ada", address(number))
+    assert book.addresses("bob") == {HERE}
+
+
+def test_as_many_users_are_kept_as_there_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ledger, "_MAX_USERS", 3)
+    book = Ledger()
+    for name in ("ada", "bob", "cy", "ada", "dan"):
+        book.note(name, HERE)
+    kept = [name for name in ("ada", "bob", "cy", "dan") if book.addresses(name)]
+    assert kept == ["ada", "cy", "dan"]

@@ -1,0 +1,301 @@
+"""What is said of a packet, and that it is what the daemon would do."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from unit.server.frames import PORT, ethernet, ipv4, udp
+from unit.server.parties import (
+    CLIENT_PSK,
+    CLIENT_SECRET,
+    HERE,
+    NOW,
+    SERVER,
+    STRANGER_SECRET,
+    THERE,
+    access,
+    datagram,
+    opened,
+    sealed,
+    user,
+)
+
+from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.errors import PacketError
+from spassh.protocol.limits import WINDOW_MS
+from spassh.protocol.packet import Gate
+from spassh.protocol.request import Request, encode
+from spassh_server.commands import Command
+from spassh_server.datagram import DLT_ETHERNET, Datagram
+from spassh_server.envelope import Envelope
+from spassh_server.explain import Scene, Step, explain, utc
+from spassh_server.firewall import Width
+from spassh_server.openers.native import NativeOpener
+from spassh_server.pipeline import World, consider
+from spassh_server.policy import Approval, Order, rules
+from spassh_server.quota import RequestQuota
+from spassh_server.replay import ReplayMemory
+from spassh_server.users import Users
+
+OTHER_SERVER = PrivateKey(bytes(32)).public
+EVERY_WIDTH = frozenset(Width)
+UPTIME = Command("uptime", ("/usr/bin/uptime", "-p"), (), "nobody", 10)
+
+
+FAILS = "handshake does not authenticate"
+
+
+def scene(problem: str = "", **changes: Any) -> Scene:
+    users = Users([user(**changes)])
+    return Scene(SERVER, users, ReplayMemory(9, 0), EVERY_WIDTH, "nftables", problem)
+
+
+def steps(
+    payload: bytes, place: Scene | None = None, now: int = NOW, source_port: int = 7
+) -> list[Step]:
+    came = Datagram(HERE, source_port, payload)
+    return list(explain(came, now, place or scene()))
+
+
+def last(
+    payload: bytes, place: Scene | None = None, now: int = NOW
+) -> tuple[str, bool, str]:
+    """Return the last step; all that come before it are passed."""
+    *before, end = steps(payload, place, now)
+    assert all(step.passed for step in before)
+    return end
+
+
+def test_every_step_of_a_genuine_packet_is_told() -> None:
+    request = access(time=NOW - 1500, lifetime=10, source_port=7)
+    kept = list(rules(opened(request), datagram(HERE, 7), NOW))
+    assert len(kept) > 5
+    assert steps(sealed(request)) == [
+        Step("datagram", True, "192 bytes from 192.0.2.7, source port 7"),
+        Step("gate", True, "size, mac and tag are right: it is for this server"),
+        Step("handshake", True, "made by ada, with key 1 of 1"),
+        Step(
+            "request",
+            True,
+            "open tcp/22 for where it comes from, for 10 s, from source port 7",
+        ),
+        Step("replay", True, "not accepted before"),
+        Step("time", True, "made 2025-12-31 23:59:58.500 UTC, 1.500 s ago"),
+        *(Step("policy", True, f"{rule.broken}: no") for rule in kept),
+        Step(
+            "grant",
+            True,
+            "192.0.2.7 may reach tcp/22 for 10 s, from source port 7 (width flow),"
+            " by nftables",
+        ),
+    ]
+
+
+def flipped(payload: bytes, at: int) -> bytes:
+    return payload[:at] + bytes([payload[at] ^ 1]) + payload[at + 1 :]
+
+
+def with_right_mac(payload: bytes) -> bytes:
+    return payload[:-16] + Gate(SERVER.public).mac(payload[:-16])
+
+
+def with_wrong_tag() -> bytes:
+    return with_right_mac(flipped(sealed(), 0))
+
+
+@pytest.mark.parametrize(
+    ("payload", "name", "text"),
+    [
+        (bytes(191), "gate", "wrong size: a packet of ours has 192 or 1200 bytes"),
+        (
+            sealed(server=OTHER_SERVER),
+            "gate",
+            "wrong mac: made for another server's key, or changed on the way",
+        ),
+        (
+            with_wrong_tag(),
+            "gate",
+            "wrong tag: made for another server's key, or changed on the way",
+        ),
+        (sealed(secret=STRANGER_SECRET), "handshake", "unknown client key"),
+        (
+            with_right_mac(flipped(sealed(), 40)),
+            "handshake",
+            FAILS,
+        ),
+        (
+            sealed(psk=bytes(32)),
+            "handshake",
+            f"{FAILS}: ada has another psk here, or it was changed",
+        ),
+    ],
+    ids=["size", "mac", "tag", "stranger", "changed", "psk"],
+)
+def test_what_is_wrong_with_a_packet_is_told(
+    payload: bytes, name: str, text: str
+) -> None:
+    assert last(payload) == (name, False, text)
+
+
+def test_a_payload_that_breaks_a_rule_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spassh.protocol import packet
+
+    wrong = b"\x09" + encode(access())[1:]
+    monkeypatch.setattr(packet, "encode", lambda _: wrong)
+    assert last(sealed()) == (
+        "request",
+        False,
+        "breaks a rule of the protocol: version",
+    )
+
+
+def test_a_packet_is_granted_once() -> None:
+    place, payload = scene(), sealed()
+    assert last(payload, place)[0] == "grant"
+    assert last(payload, place) == ("replay", False, "accepted before")
+
+
+def test_a_wrong_clock_is_told() -> None:
+    late = NOW + WINDOW_MS + 1000
+    assert last(sealed(), now=late) == (
+        "time",
+        False,
+        "its clock is 61 s behind: made 2026-01-01 00:00:00.000 UTC",
+    )
+    ahead = steps(sealed(), now=NOW - 250)
+    assert Step("time", True, f"made {utc(NOW)}, 0.250 s in the future") in ahead
+
+
+@pytest.mark.parametrize(
+    ("request_", "changes", "text"),
+    [
+        ({"port": 23}, {}, "tcp/23 is not in the user's ports: yes"),
+        ({}, {"expires": NOW}, "the user has expired: yes"),
+        (
+            {},
+            {"sources": ["198.51.100.0/24"]},
+            "the packet's source is not in the user's sources: yes",
+        ),
+        (
+            {"address": THERE},
+            {},
+            "the address to allow is not the packet's source: yes",
+        ),
+        (
+            {"source_port": 8},
+            {"widths": frozenset({Width.FLOW})},
+            "a NAT rewrites ports: 8 became 7",
+        ),
+    ],
+)
+def test_the_rule_that_refuses_is_told(
+    request_: dict[str, Any], changes: dict[str, Any], text: str
+) -> None:
+    assert last(sealed(access(**request_)), scene(**changes)) == ("policy", False, text)
+
+
+@pytest.mark.parametrize(
+    ("widths", "text"),
+    [
+        ({Width.ONCE}, "for 15 s, for one connection (width once), by nftables"),
+        ({Width.ADDRESS}, "for 15 s (width address), by nftables"),
+    ],
+)
+def test_what_would_be_granted_is_told(widths: set[Width], text: str) -> None:
+    place = scene(widths=frozenset(widths))
+    expected = f"192.0.2.7 may reach tcp/22 {text}"
+    assert last(sealed(), place) == ("grant", True, expected)
+
+
+def test_another_address_is_told() -> None:
+    told = steps(sealed(access(address=THERE)), scene(any_address=True))
+    assert told[3].text == "open tcp/22 for 198.51.100.9, for the usual time"
+    assert told[-1].text.startswith("198.51.100.9 may reach tcp/22 for 15 s")
+
+
+def test_a_command_is_told_so_that_it_does_nothing_to_a_terminal() -> None:
+    request = Request(NOW, command=("/usr/bin/uptime", "-p"))
+    told = steps(sealed(request), scene(commands=(UPTIME,)))
+    assert told[3].text == "run '/usr/bin/uptime' '-p'"
+    assert told[-1] == (
+        "grant",
+        True,
+        "run uptime as nobody, for at most 10 s: '/usr/bin/uptime' '-p'",
+    )
+    evil = sealed(Request(NOW, command=("x", "\x1b[2J\nok  grant")))
+    assert steps(evil)[3].text == r"run 'x' '\x1b[2J\nok  grant'"
+
+
+def test_a_host_without_packet_filter_grants_nothing() -> None:
+    place = scene(problem="no packet filter works here")
+    assert last(sealed(), place) == ("firewall", False, "no packet filter works here")
+
+
+def test_no_secret_is_told() -> None:
+    payload = sealed()
+    said = repr([steps(payload), steps(payload, scene(problem="none")), steps(b"")])
+    for secret in (CLIENT_SECRET, CLIENT_PSK, PrivateKey(CLIENT_SECRET).public):
+        assert secret.hex() not in said
+        assert repr(secret) not in said
+
+
+@pytest.mark.parametrize("moment", [0, NOW, NOW + 1, 1 << 45])
+def test_a_time_is_told_exactly(moment: int) -> None:
+    spelled = datetime.fromisoformat(utc(moment).removesuffix(" UTC") + "+00:00")
+    first = datetime(1970, 1, 1, tzinfo=UTC)
+    assert (spelled - first) // timedelta(milliseconds=1) == moment
+
+
+def test_a_time_beyond_the_calendar_is_told_as_it_is() -> None:
+    assert utc((1 << 63) - 1) == "9223372036854775807 ms after 1970"
+
+
+PAYLOADS = [
+    sealed(),
+    sealed(access(port=23)),
+    sealed(access(source_port=40_000)),
+    sealed(access(address=THERE)),
+    sealed(access(time=NOW - WINDOW_MS - 1)),
+    sealed(access(time=NOW + WINDOW_MS)),
+    sealed(Request(NOW, command=UPTIME.argv)),
+    sealed(Request(NOW, command=("/bin/sh",))),
+    sealed(secret=STRANGER_SECRET),
+    sealed(psk=bytes(32)),
+    sealed(server=OTHER_SERVER),
+    with_wrong_tag(),
+    bytes(192),
+]
+"""What is sent from port 40000."""
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"any_address": True, "commands": (UPTIME,)},
+        {"sources": ["198.51.100.0/24"]},
+        {"not_before": NOW + 1},
+        {"widths": frozenset({Width.FLOW})},
+    ],
+)
+def test_what_is_told_is_what_the_daemon_does(
+    payload: bytes, changes: dict[str, Any]
+) -> None:
+    place = scene(**changes)
+    world = World(
+        PORT,
+        Envelope([NativeOpener(SERVER, place.users)]),
+        ReplayMemory(9, 0),
+        RequestQuota(9, 9),
+        EVERY_WIDTH,
+    )
+    for _ in range(2):
+        told = steps(payload, place, source_port=40_000)[-1]
+        try:
+            decision = consider(ethernet(ipv4(udp(payload))), DLT_ETHERNET, NOW, world)
+        except PacketError:
+            assert not told.passed
+            continue
+        assert (told.name == "grant") == isinstance(decision, Approval | Order)
+        assert told.passed == (told.name == "grant")
