@@ -6,7 +6,7 @@ nothing here ever blocks.
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from .limits import MAX_GRANTS_PER_USER, MAX_OUTSTANDING_GRANTS, MAX_WAITING_GRANTS
@@ -59,9 +59,17 @@ class Asking:
 
     def revoke(self, wanted: Revoke, reply: Reply) -> None:
         """Ask for grants to be taken back; `reply` gets what became of it."""
+        # What waits here would be asked for afterwards, and be there when all is gone.
+        self._waiting = deque(
+            one for one in self._waiting if not _concerns(wanted, one)
+        )
         number = self._next()
         self._replies[number] = (wanted, reply)
         self._send(message.encode_revoke(wanted._replace(number=number)))
+
+    def keep(self, users: Container[str]) -> None:
+        """Ask for nothing more for those who are not among `users` any more."""
+        self._waiting = deque(one for one in self._waiting if one.user in users)
 
     def answered(self, answer: Answer) -> None:
         """Take an answer in. One to a question that nobody asked is ignored."""
@@ -69,7 +77,13 @@ class Asking:
             wanted, reply = self._replies.pop(answer.number)
             if answer.kind == message.REVOKED:
                 self._live.forget(wanted.user, wanted.address)
-                reply({"grants": answer.grants, "sessions": answer.sessions})
+                reply(
+                    {
+                        "grants": answer.grants,
+                        "sessions": answer.sessions,
+                        "forgotten": answer.forgotten,
+                    }
+                )
             else:
                 reply({"error": "the firewall refused: see the log"})
         elif answer.number in self._outstanding:
@@ -113,6 +127,15 @@ class Asking:
     def _next(self) -> int:
         self._number = (self._number + 1) & 0xFFFFFFFF
         return self._number
+
+
+def _concerns(wanted: Revoke, asked: Approval | Order) -> bool:
+    """Tell whether `wanted` takes back what is `asked` for."""
+    if wanted.user:
+        return asked.user == wanted.user
+    if wanted.address and isinstance(asked, Approval):
+        return asked.grant.address == wanted.address
+    return not wanted.address
 
 
 def _encode(asked: Approval | Order, number: int) -> bytes:

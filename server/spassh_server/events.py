@@ -20,6 +20,9 @@ from .localsocket import LocalSocket
 LOGS: Final = ("auto", "stderr", "journal", "syslog", "json")
 """The kinds of logs. "auto" takes the first that whoever started us has prepared."""
 
+_PIPE_BYTES = 4096
+"""What a pipe that polls writable takes at once: PIPE_BUF of Linux."""
+
 _INFO = 6
 _PRIORITIES: Final = {
     "bug": 3,
@@ -151,8 +154,15 @@ def _print(lines: list[str]) -> None:
             if sys.stderr is None or not _writable():
                 return
             # One write, so that lines of the two programs never mix.
-            sys.stderr.write(line + "\n")
+            sys.stderr.write(_cut(line) + "\n")
             sys.stderr.flush()
+
+
+def _cut(line: str) -> str:
+    """Return what of `line` a pipe that polls writable takes without waiting."""
+    if len(line) < _PIPE_BYTES // 4:
+        return line
+    return line.encode(errors="replace")[: _PIPE_BYTES - 1].decode(errors="ignore")
 
 
 def _writable() -> bool:

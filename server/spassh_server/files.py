@@ -88,13 +88,13 @@ def write_new(path: str, text: str) -> None:
     sync_directory(os.path.dirname(path) or ".")
 
 
-def replace(path: str, text: str, mode: int = 0o600) -> None:
-    """Write a file whole or not at all, in the place of one that may exist.
+def replace(path: str, text: str) -> None:
+    """Write a file of mode 0600 whole or not at all, in the place of one that exists.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = _write_temporary(path, text, mode)
+    temporary = _write_temporary(path, text)
     try:
         os.rename(temporary, path)
     except OSError:
@@ -103,10 +103,10 @@ def replace(path: str, text: str, mode: int = 0o600) -> None:
     sync_directory(os.path.dirname(path) or ".")
 
 
-def _write_temporary(path: str, text: str, mode: int = 0o600) -> str:
+def _write_temporary(path: str, text: str) -> str:
     temporary = f"{path}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, mode)
+    fd = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)

@@ -40,7 +40,7 @@ CAPTURE_BUFFER_BYTES: Final = 4 * 1024 * 1024
 MAX_PIPED_BYTES: Final = 64 * 1024 * 1024
 """Size of a capture file that comes through a pipe, and is copied to be read."""
 
-GRANTED_LINES_PER_SECOND: Final = 20
+GRANTED_LINES_PER_SECOND: Final = 200
 """Beyond these, lines about what was granted are counted instead of written."""
 OTHER_LINES_PER_SECOND: Final = 5
 """The same for lines that a stranger can provoke: they must not hide the others."""

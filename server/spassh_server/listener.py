@@ -276,6 +276,7 @@ class Listener:
         if users is None:
             return
         self._opener.users = users
+        self._asking.keep(users.by_name)
         if self._ready:
             events.say("reloaded", users=len(users))
             return

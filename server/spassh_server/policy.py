@@ -67,7 +67,7 @@ def decide(
             return Refusal(opened.user.name, address, rule.broken)
     if opened.request.command:
         return _order(opened, address)
-    return _approval(opened, datagram, address, widths)
+    return _approval(opened, datagram, now, widths)
 
 
 def rules(opened: Opened, datagram: Datagram, now: int) -> Iterator[Rule]:
@@ -113,13 +113,17 @@ def _order(opened: Opened, address: bytes) -> Order | Refusal:
 
 
 def _approval(
-    opened: Opened, datagram: Datagram, address: bytes, widths: frozenset[Width]
+    opened: Opened, datagram: Datagram, now: int, widths: frozenset[Width]
 ) -> Approval | Refusal:
     request, user = opened.request, opened.user
+    address = request.address or datagram.source
     width = choose_width(opened, datagram, widths)
     if width is None:
         return Refusal(user.name, address, _no_width(opened, datagram, widths))
     seconds = min(request.lifetime or user.lifetime, user.max_lifetime)
+    for expires in filter(None, (user.expires, opened.key.expires)):
+        # Nothing lives on behind the end of who asked for it, but for a second.
+        seconds = min(seconds, (expires - now + 999) // 1000)
     port = Port(request.protocol, request.port)
     source_port = request.source_port if width is Width.FLOW else 0
     return Approval(user.name, Grant(address, port, width, source_port), seconds)

@@ -1,6 +1,9 @@
 """How much of what all users share one user may take. Pure: the time is an argument."""
 
 from .firewall import Grant
+from .limits import MAX_USER_FILES, MAX_USERS_IN_MAIN_FILE
+
+_MOST_USERS = MAX_USER_FILES + MAX_USERS_IN_MAIN_FILE
 
 
 class RequestQuota:
@@ -19,6 +22,9 @@ class RequestQuota:
 
     def take(self, user: str, now: int) -> bool:
         """Take a token of `user` at the time `now` (ms); tell whether there was one."""
+        if user not in self._buckets and len(self._buckets) >= _MOST_USERS:
+            # Names that nobody has, from a listener that was taken over.
+            del self._buckets[next(iter(self._buckets))]
         tokens, before = self._buckets.get(user, (self._full, now))
         # A clock that was set back brings nothing, and costs nothing either.
         tokens = min(self._full, tokens + max(0, now - before) * self._per_ms)

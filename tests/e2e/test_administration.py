@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -54,6 +55,10 @@ def test_users_may_be_in_the_configuration_file_if_nobody_else_reads_it(
         assert refused.returncode == 1
         assert f"{server.config}: readable or writable by others" in refused.stderr
         assert "hint: " in refused.stderr
+        # The daemon itself, and not just the verb.
+        assert "readable or writable by others" not in server.running.log
+        server.running.process.send_signal(signal.SIGHUP)
+        server.running.wait_log(f"{server.config}: readable or writable by others")
 
         os.chmod(server.config, 0o600)
         server.verb("reload")
@@ -115,7 +120,7 @@ def test_rotated_keys_overlap_until_the_old_one_ends(lab: Lab, server: Spasshd) 
 def test_who_is_not_let_in_now_is_refused_with_the_reason(
     lab: Lab, server: Spasshd, line: str, reason: str
 ) -> None:
-    name = line.split()[0].replace("_", "-")
+    name = line.partition(" ")[0].replace("_", "-")
     client = lab.client(server, name)
     set_lines(server, name, line)
     server.verb("reload")

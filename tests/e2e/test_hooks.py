@@ -26,6 +26,7 @@ on_close = ["/bin/sh", "-c", 'cat >>"$0/told"; echo >>"$0/told"', "DIRECTORY"]
 hook_timeout = 300
 """
 
+
 @pytest.fixture(scope="module")
 def shared() -> Iterator[str]:
     """Return a directory that every account can write to."""
@@ -126,9 +127,7 @@ def test_a_grant_that_is_revoked_is_told_as_closed(lab: Lab, hooked: Hooked) -> 
     hooked.wait_told("close", "alice")
 
 
-def test_on_close_runs_after_a_daemon_that_was_killed(
-    lab: Lab, hooked: Hooked
-) -> None:
+def test_on_close_runs_after_a_daemon_that_was_killed(lab: Lab, hooked: Hooked) -> None:
     client = lab.client(hooked.spasshd)
     knock(client, SERVER4)
     hooked.wait_told("open", "alice")

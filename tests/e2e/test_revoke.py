@@ -87,7 +87,10 @@ def test_revoke_leaves_sessions_alone_and_kill_ends_them(
     server: Spasshd, alice: Client, bob: Client
 ) -> None:
     server.flush()
-    with session(alice, "v4.server.test") as hers, session(bob, "v6.server.test") as his:
+    with (
+        session(alice, "v4.server.test") as hers,
+        session(bob, "v6.server.test") as his,
+    ):
         server.verb("revoke", "alice")
         assert hers.lives()
 

@@ -1,126 +1,51 @@
-"""What the ipfw back end promises, against a stand-in that was made after the real one.
+"""What the ipfw back ends promise, against a stand-in that was made after real ones.
 
 No BSD is here. On a FreeBSD host whose ipfw may be played with, as root,
 SPASSH_TEST_IPFW=/sbin/ipfw runs the tests of this file that ask for `process` or for
 `program` against the real one: those that look at tables and rules. What happens to
-packets is asked of the stand-in, always.
+packets is asked of the stand-in, always, and of both designs: the one with tables, and
+that for an ipfw without.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from firewall.backends import DNS, KNOCK_PORT, MARK, SSH, to
+from firewall.backends import DNS, KNOCK_PORT, SSH, to
 from firewall.fakes.direct import Direct
 from firewall.fakes.install import install, write
-from firewall.fakes.ipfw import Engine, Packet, state_of
-from firewall.network import CLIENT, LOOPBACK, SERVER, STRANGER, VERSIONS
-
-from spassh_server.firewall import (
-    FirewallError,
-    Forward,
-    Grant,
-    Settings,
-    Width,
-    ipfw,
-    run,
+from firewall.fakes.ipfw import OLD
+from firewall.ipfw_hosts import (
+    CLIENTS,
+    EVERYBODY,
+    NOW,
+    RULE,
+    SETTINGS,
+    STRANGERS,
+    Host,
+    flow,
 )
+from firewall.network import CLIENT, LOOPBACK, STRANGER, VERSIONS
+
+from spassh_server.firewall import FirewallError, Forward, Width, ipfw, ipfw_sets, run
 from spassh_server.firewall.ipfw import Ipfw
 from spassh_server.firewall.ipfw_render import render_policy
+from spassh_server.firewall.ipfw_sets import IpfwSets
 from spassh_server.ports import Port
 
 REAL = os.environ.get("SPASSH_TEST_IPFW", "")
-NOW = 1_800_000_000.5
-RULE = 40000
-CLIENTS = tuple(CLIENT.values())
-STRANGERS = tuple(STRANGER.values())
-EVERYBODY = CLIENTS + STRANGERS
 
-SETTINGS = Settings(
-    "spassh-t",
-    (SSH, DNS),
-    KNOCK_PORT,
-    MARK,
-    grant_ports=(SSH, DNS, Port(6, 443)),
-    ipfw_rule=RULE,
-)
-
-
-def flow(address: str, source_port: int, port: Port = SSH) -> Grant:
-    return to(address, port)._replace(width=Width.FLOW, source_port=source_port)
-
-
-class Host:
-    """A host with a program ipfw, a clock to set, and packets that come to it."""
-
-    def __init__(self, program: str) -> None:
-        self.now = NOW
-        self.program = program
-        self.run: Callable[..., bytes] = run.run
-        self._ports = iter(range(20000, 60000))
-
-    def make(self, settings: Settings = SETTINGS) -> Ipfw:
-        settings = settings._replace(programs=(self.program, "/nonexistent"))
-        return Ipfw(settings, lambda: self.now)
-
-    def tell(self, line: str) -> str:
-        """Do what somebody else does."""
-        return self.run(self.program, *line.split()).decode()
-
-    def everything(self) -> str:
-        """Return all rules and tables but what there always is."""
-        lines = self.tell("-S list").splitlines()
-        return "\n".join([*lines[:-1], *self.tables()])
-
-    def tables(self) -> list[str]:
-        names = ("spassh-t-address", "spassh-t-flow", "spassh-t-older")
-        found = []
-        for name in names:
-            try:
-                found.append(self.tell(f"table {name} list"))
-            except run.ProgramError as error:
-                if error.status != 71:
-                    raise
-        return found
-
-    @property
-    def engine(self) -> Engine:
-        return Engine(state_of(self.program))
-
-    def judge(self, packet: Packet) -> bool:
-        return self.engine.judge(packet)
-
-    def packet(self, source: str, port: Port = SSH, source_port: int = 0) -> Packet:
-        """Return the first packet of a connection, or the only one."""
-        destination = SERVER[6 if ":" in source else 4]
-        if source in LOOPBACK:
-            destination = source
-        number = source_port or next(self._ports)
-        return Packet(source, number, destination, port.number, port.protocol_name)
-
-    def is_open(self, *sources: str, port: Port = SSH, source_port: int = 0) -> bool:
-        """Tell whether all of `sources` can connect; they must agree."""
-        answers = {self.judge(self.packet(s, port, source_port)) for s in sources}
-        assert len(answers) == 1
-        return answers == {True}
-
-    def session(self, source: str, port: Port = SSH, source_port: int = 0) -> Packet:
-        """Open a connection; return a packet of it."""
-        packet = self.packet(source, port, source_port)
-        assert self.judge(packet)
-        assert self.judge(packet.answer("SA"))
-        return packet._replace(flags="A")
-
-    def lives(self, session: Packet) -> bool:
-        return self.judge(session) and self.judge(session.answer("A"))
+with_tables = pytest.mark.parametrize("host", [Ipfw], indirect=True)
+"""For tests of what only the design with tables does, or does so."""
 
 
 @pytest.fixture
 def direct(monkeypatch: pytest.MonkeyPatch) -> Direct:
     found = Direct()
-    monkeypatch.setattr(ipfw, "run", found.run)
+    for module in (ipfw, ipfw_sets):
+        monkeypatch.setattr(module, "run", found.run)
     return found
 
 
@@ -135,16 +60,28 @@ def process(tmp_path: Path) -> Iterator[Host]:
 @pytest.fixture
 def program(request: pytest.FixtureRequest) -> Host:
     """The same, but the stand-in without a process, for there are many runs."""
-    host: Host = request.getfixturevalue("process" if REAL else "host")
-    return host
+    if REAL:
+        real: Host = request.getfixturevalue("process")
+        return real
+    stand_in: Host = request.getfixturevalue("stand_in")
+    return stand_in
 
 
 @pytest.fixture
-def host(tmp_path: Path, direct: Direct) -> Host:
+def stand_in(tmp_path: Path, direct: Direct) -> Host:
     """The stand-in: packets can be asked of it, and no process is started."""
     host = Host(install("ipfw", tmp_path))
     host.run = direct.run
     return host
+
+
+@pytest.fixture(params=[Ipfw, IpfwSets])
+def host(request: pytest.FixtureRequest, stand_in: Host) -> Host:
+    """The stand-in for either design, and as old as that one is for."""
+    stand_in.design = request.param
+    if stand_in.design is IpfwSets:
+        stand_in.engine.become(OLD)
+    return stand_in
 
 
 # What can be asked of a real ipfw.
@@ -380,6 +317,7 @@ def test_a_change_of_the_configuration_leaves_no_gap(
     assert len(host.make().grants()) == 2
 
 
+@with_tables
 def test_our_rules_may_move_to_other_numbers(host: Host, direct: Direct) -> None:
     firewall = host.make()
     firewall.prepare()
@@ -410,6 +348,7 @@ def test_the_new_configuration_is_what_counts(host: Host) -> None:
     assert host.is_open(STRANGER[4], port=Port(6, 80))
 
 
+@with_tables
 def test_after_a_crash_at_any_step_the_next_start_makes_it_whole(
     host: Host, direct: Direct
 ) -> None:
@@ -443,6 +382,7 @@ def _closed(host: Host) -> None:
     assert not host.is_open(*STRANGERS)
 
 
+@with_tables
 def test_rules_that_ipfw_refuses_change_nothing(
     host: Host, direct: Direct, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,6 +398,7 @@ def test_rules_that_ipfw_refuses_change_nothing(
     assert host.tell("-S list") == before
 
 
+@with_tables
 def test_a_flush_by_others_is_mended(host: Host) -> None:
     firewall = host.make()
     firewall.prepare()
@@ -489,6 +430,7 @@ def test_a_session_outlives_that_others_disable_our_set(host: Host) -> None:
     assert host.lives(session)
 
 
+@with_tables
 def test_rules_of_others_are_not_touched(host: Host) -> None:
     theirs = [
         f"-q add {RULE} set 4 count ip from any to any",
@@ -509,6 +451,7 @@ def test_rules_of_others_are_not_touched(host: Host) -> None:
     assert host.everything() == before
 
 
+@with_tables
 def test_a_number_that_is_taken_is_an_error(host: Host) -> None:
     host.tell(f"-q add {RULE + 2} set 30 count ip from any to any // theirs")
     before = host.everything()
@@ -532,6 +475,7 @@ def test_with_the_drop_of_others_a_grant_really_lets_in(host: Host) -> None:
     assert not host.is_open(CLIENT[6], STRANGER[6])
 
 
+@with_tables
 def test_what_may_keep_granted_packets_out_is_told(
     host: Host, direct: Direct, monkeypatch: pytest.MonkeyPatch
 ) -> None:

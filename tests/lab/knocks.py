@@ -5,9 +5,9 @@ import re
 import sys
 from typing import Any
 
+from spassh.protocol.keys import PSK, PUBLIC, SECRET, decode_key
 from spassh.protocol.limits import DEFAULT_KNOCK_PORT, RANDOMNESS_SIZE
 from spassh.protocol.packet import ClientKeys, seal
-from spassh.protocol.keys import PSK, PUBLIC, SECRET, decode_key
 from spassh.protocol.request import TCP, Request
 from spassh_server.clock import now_ms
 

@@ -1,11 +1,14 @@
 """A login that stays, and tells whether it lives."""
 
+import select
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .network import LabError
 from .programs import Client
+
+_SILENCE_SECONDS = 0.5
 
 
 class Session:
@@ -24,6 +27,14 @@ class Session:
         except BrokenPipeError:
             return False
         return self.process.stdout.readline() == b"ping\n"
+
+    def is_cut(self) -> bool:
+        """Tell whether nothing comes back, within a time that is long for a veth."""
+        if self.process.stdin is None or self.process.stdout is None:
+            raise LabError("a session without pipes")
+        self.process.stdin.write(b"ping\n")
+        self.process.stdin.flush()
+        return not select.select([self.process.stdout], [], [], _SILENCE_SECONDS)[0]
 
     def wait_ended(self) -> int:
         """Wait until ssh has noticed the end by itself; return its exit status."""

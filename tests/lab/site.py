@@ -2,15 +2,19 @@
 
 import socket
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from spassh_server import config, control
 from spassh_server.clock import wall_clock
-from spassh_server.firewall import ActiveGrant
+from spassh_server.firewall import ActiveGrant, Firewall
 from spassh_server.firewall.select import choose
 
 from .inside import inside
 from .network import Host, wait_for
 from .programs import Spasshd
+
+_T = TypeVar("_T")
 
 _library = threading.Lock()
 """libnftables is not for two threads at once."""
@@ -49,11 +53,17 @@ class Site:
 
     def grants(self) -> list[ActiveGrant]:
         """Return what the kernel lets in."""
+        return self._ask_kernel(lambda firewall: firewall.grants())
 
-        def read() -> list[ActiveGrant]:
+    def in_place(self) -> bool:
+        """Tell whether the kernel has the rules that drop the rest."""
+        return self._ask_kernel(lambda firewall: firewall.in_place())
+
+    def _ask_kernel(self, question: Callable[[Firewall], _T]) -> _T:
+        def ask() -> _T:
             with _library:
                 settings = self.config
                 firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
-                return firewall.grants()
+                return question(firewall)
 
-        return inside(self.host, read)
+        return inside(self.host, ask)

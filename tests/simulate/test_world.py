@@ -246,10 +246,11 @@ def test_a_user_who_expires_is_let_in_until_then(here: World) -> None:
     bob = Client("bob", here.clock)
     here.server.enroll(bob, expires=here.clock.ms + 1000)
     assert here.server.receive(bob.knock(here.server)) == "granted"
+    assert here.server.lets_in(HERE)
     here.clock.wait(1)
     assert here.server.receive(bob.knock(here.server)) == "refused"
-    # What was granted before ends when it was to end.
-    assert here.server.lets_in(HERE)
+    # What was granted before does not outlive the user.
+    assert not here.server.lets_in(HERE)
 
 
 def story(here: World) -> Iterator[str]:

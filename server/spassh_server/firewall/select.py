@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from . import Clock, Firewall, FirewallError, Settings
-from .ipfw import Ipfw
+from .ipfw_design import make_ipfw
 from .iptables import Iptables
 from .nftables import Nftables
 from .pf import Pf
@@ -16,7 +16,7 @@ _ON_LINUX: Final = ("nftables", "iptables")
 _MAKERS: Final[dict[str, Callable[[Settings, Clock], Firewall]]] = {
     "nftables": lambda settings, _clock: Nftables(settings),
     "iptables": Iptables,
-    "ipfw": Ipfw,
+    "ipfw": make_ipfw,
     "pf": Pf,
 }
 

@@ -11,7 +11,7 @@ if __name__ == "__main__":
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.dirname(os.path.dirname(here))
     # Last: installed packages are found as usual, a checkout is found as well.
-    sys.path += [root, os.path.dirname(root)]
+    sys.path[:0] = [root, os.path.dirname(root)]
     from spassh_server.privsep.granter import main
 
     sys.exit(main(sys.argv[1:]))

@@ -26,6 +26,17 @@ class Bounds:
         """Count a grant that an earlier run left in the kernel."""
         self._ends[grant] = ends
 
+    def take_ended(self, now: float) -> list[Grant]:
+        """Return the grants whose time is over at `now`, and count them no more."""
+        ended = [grant for grant, end in self._ends.items() if end <= now]
+        for grant in ended:
+            del self._ends[grant]
+        return ended
+
+    def next_end(self) -> float | None:
+        """Return when the next grant is over, or None."""
+        return min(self._ends.values(), default=None)
+
     def forget(self, grant: Grant) -> None:
         """Count a grant no more: it was taken back."""
         self._ends.pop(grant, None)

@@ -11,19 +11,25 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from functools import partial
+from ipaddress import ip_address
+from struct import pack
 
 from .. import config, events
 from ..addresses import text
 from ..clock import wall_clock
 from ..firewall import ActiveGrant, Firewall, FirewallError
+from ..firewall.attempts import attempt_all
 from ..firewall.select import choose
 from ..firewall.watch import Watch
-from ..limits import REPAIR_SECONDS
+from ..limits import OTHER_LINES_PER_SECOND, REPAIR_SECONDS
 from ..toml import ConfigError
 from . import message
 from .bounds import Bounds
 from .handout import Handout
-from .ledger import Ledger
+from .ledger import Ledger, place
 from .message import Answer, GrantMessage, MessageError, Revoke, RunMessage, Wanted
 from .programs import Programs
 from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
@@ -61,7 +67,9 @@ class Granter:
         self._firewall = firewall
         self._bounds = Bounds(settings)
         self._ledger = Ledger()
+        self._always_allow = settings.always_allow
         self._repaired = time.monotonic()
+        self._errors = events.Limiter(time.monotonic, OTHER_LINES_PER_SECOND)
 
     def serve(self) -> None:
         """Work until the listener closes its end.
@@ -94,10 +102,24 @@ class Granter:
         if self._firewall.expires_by_itself:
             return
         try:
-            for active in self._firewall.grants():
-                self._firewall.revoke(active.grant)
+            # What has ended and is still there is listed by nobody.
+            self._firewall.sweep()
+            self._take_back(self._firewall.grants())
         except FirewallError as error:
             events.error(f"live grants stay: {error}", error.hint)
+
+    def _take_back(self, grants: Iterable[ActiveGrant]) -> None:
+        """Revoke all of `grants`, even if one of them resists.
+
+        Raises:
+            FirewallError: one did, of several the first.
+        """
+        attempt_all(partial(self._take_one_back, one) for one in grants)
+
+    def _take_one_back(self, active: ActiveGrant) -> None:
+        self._firewall.revoke(active.grant)
+        self._bounds.forget(active.grant)
+        self._programs.closed(active.grant)
 
     def _turn(self) -> bool:
         """Wait for something to do, and do it; return False when the listener left."""
@@ -135,16 +157,25 @@ class Granter:
         """Sweep what has expired; return milliseconds until the next time, or None."""
         if self._firewall.expires_by_itself:
             return None
+        now = time.monotonic()
         try:
             following = self._firewall.sweep()
+            ended = frozenset(self._bounds.take_ended(now))
+            if ended:
+                # A clock that was set back must not keep them open.
+                live = self._firewall.grants()
+                self._take_back(one for one in live if one.grant in ended)
         except FirewallError as error:
-            events.error(error, error.hint)
+            self._errors.error(error, error.hint)
             return 1000
-        if following is None:
+        waits = [] if following is None else [following - wall_clock()]
+        end = self._bounds.next_end()
+        if end is not None:
+            waits.append(end - now)
+        if not waits:
             return None
         # The clock may be set meanwhile, so look again from time to time.
-        left = min(following - wall_clock(), _SWEEP_SECONDS)
-        return max(0, int(left * 1000)) + 1
+        return max(0, int(min(*waits, _SWEEP_SECONDS) * 1000)) + 1
 
     def _handle(self, wanted: Wanted) -> None:
         if isinstance(wanted, GrantMessage):
@@ -166,7 +197,7 @@ class Granter:
         try:
             self._firewall.grant(grant, seconds, user)
         except FirewallError as error:
-            events.error(f"grant to {text(grant.address)}: {error}", error.hint)
+            self._errors.error(f"grant to {text(grant.address)}: {error}", error.hint)
             self._answer(message.FAILED, wanted.number)
         else:
             self._answer(message.GRANTED, wanted.number)
@@ -176,28 +207,45 @@ class Granter:
 
     def _revoke(self, wanted: Revoke) -> None:
         """Take back what `wanted` says, first the grants, then the connections."""
-        addresses = self._ledger.addresses(wanted.user) if wanted.user else set()
-        addresses |= {wanted.address} - {b""}
-        known = frozenset(addresses)
-        grants = sessions = 0
+        if wanted.user:
+            self._programs.forget(wanted.user)
+        known = self._ledger.places(wanted.user) if wanted.user else frozenset()
+        sessions = 0
         try:
-            for active in self._firewall.grants():
-                if _concerns(wanted, active, known):
-                    self._firewall.revoke(active.grant)
-                    self._bounds.forget(active.grant)
-                    self._programs.closed(active.grant)
-                    addresses.add(active.grant.address)
-                    grants += 1
+            concerned = [
+                active
+                for active in self._firewall.grants()
+                if _concerns(wanted, active, known)
+            ]
+            self._take_back(concerned)
             if wanted.sessions:
-                sessions = sum(map(self._firewall.end_sessions, addresses))
+                addresses = {active.grant.address for active in concerned} | known
+                addresses |= {wanted.address} - {b""}
+                sessions = self._end_sessions(addresses)
         except FirewallError as error:
             events.error(f"revoke: {error}", error.hint)
             self._answer(message.FAILED, wanted.number)
             return
         answer = Answer(
-            message.REVOKED, wanted.number, grants=grants, sessions=sessions
+            message.REVOKED,
+            wanted.number,
+            grants=len(concerned),
+            sessions=sessions,
+            forgotten=bool(wanted.user) and not self._ledger.is_complete(wanted.user),
         )
         self._socket.send(message.encode_answer(answer))
+
+    def _end_sessions(self, addresses: AbstractSet[bytes]) -> int:
+        """End the connections of `addresses`, but for those that are always allowed.
+
+        A listener that was taken over must not be able to throw the owner out.
+        """
+        ends = frozenset(
+            address
+            for address in addresses
+            if not any(ip_address(address) in one for one in self._always_allow)
+        )
+        return self._firewall.end_sessions(ends)
 
     def _run(self, wanted: RunMessage) -> None:
         if not self._bounds.allow_command(wanted.user, time.monotonic()):
@@ -240,10 +288,9 @@ def _concerns(wanted: Revoke, active: ActiveGrant, known: frozenset[bytes]) -> b
     """Tell whether `wanted` is about this grant, given the addresses of its user."""
     if not wanted.user:
         return not wanted.address or active.grant.address == wanted.address
-    if not active.user:
-        # ipfw keeps no names. A grant too many is knocked for again; one too few stays.
-        return active.grant.address in known
-    return active.user == wanted.user
+    # Somebody else at the same address may have had the same grant after this user, and
+    # ipfw keeps no names. A grant too many is knocked for again; one too few stays.
+    return active.user == wanted.user or place(active.grant.address) in known
 
 
 def _watch() -> Watch | None:
@@ -266,8 +313,12 @@ def main(arguments: list[str]) -> int:
     # Who started us may have ignored it, and then no program's end would be told.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=fd) as sock:
+        # A listener that does not read must not keep us from ending grants.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, pack("ll", 5, 0))
         try:
             return _work(sock, path)
+        except BlockingIOError:
+            events.error("granter: the listener does not listen")
         except (ConfigError, FirewallError) as error:
             events.error(error, error.hint)
         except (MessageError, SandboxError) as error:
@@ -301,7 +352,7 @@ def _work(sock: socket.socket, path: str) -> int:
                 watch=_watch(),
             ).serve()
         finally:
-            programs.close()
+            programs.leave()
     return 0
 
 

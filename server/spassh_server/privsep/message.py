@@ -64,7 +64,8 @@ _REVOKE = Struct("!BB16s32s")
 _RUN = Struct("!B16s32s32sH")
 _NAME = Struct("!B48s")
 _WIDTHS = Struct("!B")
-_COUNTS = Struct("!II")
+# grants, sessions, whether addresses of the user were forgotten meanwhile
+_COUNTS = Struct("!IIB")
 
 
 class MessageError(Exception):
@@ -133,6 +134,8 @@ class Answer(NamedTuple):
     """Of `REVOKED`: how many were taken back."""
     sessions: int = 0
     """Of `REVOKED`: how many connections were ended."""
+    forgotten: bool = False
+    """Of `REVOKED`: whether the user had more addresses than are remembered."""
 
 
 def encode_grant(message: GrantMessage) -> bytes:
@@ -187,7 +190,7 @@ def encode_answer(answer: Answer) -> bytes:
     elif answer.kind == READY:
         fields = _WIDTHS.pack(sum(1 << width for width in answer.widths))
     elif answer.kind == REVOKED:
-        fields = _COUNTS.pack(answer.grants, answer.sessions)
+        fields = _COUNTS.pack(answer.grants, answer.sessions, answer.forgotten)
     return (_HEAD.pack(answer.kind, answer.number) + fields).ljust(SIZE, b"\0")
 
 
@@ -288,9 +291,17 @@ def decode_answer(data: bytes) -> Answer:
             raise MessageError("widths")
         return Answer(kind, number, widths=widths)
     if kind == REVOKED:
-        grants, sessions = _COUNTS.unpack_from(data, _HEAD.size)
+        grants, sessions, forgotten = _COUNTS.unpack_from(data, _HEAD.size)
         _padding(data, _HEAD.size + _COUNTS.size)
-        return Answer(kind, number, grants=grants, sessions=sessions)
+        if forgotten not in {0, 1}:
+            raise MessageError("flag")
+        return Answer(
+            kind,
+            number,
+            grants=grants,
+            sessions=sessions,
+            forgotten=bool(forgotten),
+        )
     _padding(data, _HEAD.size)
     return Answer(kind, number)
 

@@ -8,7 +8,11 @@ from spassh.protocol.names import check_user
 
 from .. import config, control, events
 from ..addresses import grantable, text
+from ..clock import wall_clock
+from ..config import Config
 from ..daemon import is_alive
+from ..firewall import FirewallError
+from ..firewall.select import choose
 
 
 def run(options: Namespace) -> int:
@@ -41,6 +45,33 @@ def run(options: Namespace) -> int:
     print(f"grants taken back: {grants}")
     if options.kill:
         print(f"connections ended: {sessions}")
+        if answer.get("forgotten"):
+            events.say(
+                "note",
+                text=f"{target} came from more addresses than are remembered:"
+                " some connections may go on",
+            )
+    return _check(settings, target) if target else 0
+
+
+def _check(settings: Config, target: str) -> int:
+    """See for ourselves: a listener that was taken over would say what we like."""
+    try:
+        firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
+        left = [
+            active
+            for active in firewall.grants()
+            if target in {active.user, text(active.grant.address)}
+        ]
+    except FirewallError as error:
+        events.error(error, error.hint)
+        return 1
+    if left:
+        events.error(
+            f"{target} still has live grants: {len(left)}",
+            "is that user's key still there? 'spasshd user remove' takes it away",
+        )
+        return 1
     return 0
 
 

@@ -6,6 +6,18 @@ in user space), and for names of states what its later source says. It knows as 
 the language as the tests need, and refuses the rest.
 
 As a module, `Engine.judge` says what the rules do to a packet.
+
+Two older ones are known, by `Engine.become`. What sets them apart was read, and never
+run: Apple's `ipfw2.c` and `ip_fw2.c` of network_cmds and xnu, the last that had them.
+
+* OLD has no tables of flows and no names of states. What stands after `check-state`, a
+  comment or a name, is taken and forgotten; `keep-state :name` is an error. A rule is
+  deleted by its number alone, in all sets: there is no `set N delete`. That FreeBSD
+  before 12 differs from Apple's in nothing else but IPv6 is a guess.
+* APPLE has no IPv6 as well: it takes `ip6` for an option that is not known, an IPv6
+  address for one of IPv4 with a mask, and its engine does not see such packets.
+
+Not here: Apple forgets no state of a TCP connection that both sides did not close.
 """
 
 # ruff: noqa: T201 - it is a program, and what it prints is what it is for
@@ -30,6 +42,8 @@ _ACTIONS = {
     "drop": "deny",
     "count": "count",
 }
+OLD, APPLE = "old", "apple"
+
 _PROTOCOLS = {"tcp": 6, "udp": 17}
 _FIELDS = ("src-ip", "proto", "src-port", "dst-ip", "dst-port")
 _FLAGS = ("in", "out", "setup", "established")
@@ -71,7 +85,10 @@ class Packet(NamedTuple):
 class Body:
     """What a rule says after its number and set: parsed, and printed as ipfw does."""
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], kind: str = "") -> None:
+        self._kind = kind
+        if kind and words[:1] == ["check-state"]:
+            words = words[:1]
         words, self.comment = _split_comment(words)
         self._words = words
         self.action = self.argument = self.state = ""
@@ -110,13 +127,15 @@ class Body:
             raise RefusedError(DATA, f"invalid action {word}")
 
     def _name(self) -> str:
-        if self._words and self._words[0].startswith(":"):
+        if not self._kind and self._words and self._words[0].startswith(":"):
             return self._words.pop(0)
         return ":default"
 
     def _addresses(self) -> None:
         self.protocol = self._next("protocol")
-        if self.protocol not in {"ip", "all", "tcp", "udp"}:
+        if self.protocol == "ip6" and self._kind == APPLE:
+            raise RefusedError(USAGE, "unrecognised option [-1] ip6")
+        if self.protocol not in {"ip", "ip6", "all", "tcp", "udp"}:
             raise RefusedError(DATA, f"invalid protocol {self.protocol}")
         if self._next("from") != "from":
             raise RefusedError(USAGE, "missing ``from''")
@@ -127,6 +146,9 @@ class Body:
 
     def _end(self) -> tuple[str, int]:
         address = self._next("address")
+        if self._kind == APPLE and (":" in address or address == "me6"):
+            # It would ask DNS for the part before the colon.
+            raise RefusedError(NO_HOST, f"hostname ``{address}'' unknown")
         if address not in {"any", "me", "me6"}:
             try:
                 network = ip_network(address)
@@ -153,7 +175,7 @@ class Body:
                 self.state = self._name()
             elif word == "limit" and self._next("mask") == "src-addr":
                 self.limit, self.state = int(self._next("number")), ":default"
-            elif word == "flow":
+            elif word == "flow" and not self._kind:
                 table = self._next("table name")
                 if not (table.startswith("table(") and table.endswith(")")):
                     raise RefusedError(USAGE, f"invalid table name {table}")
@@ -207,6 +229,7 @@ class Engine:
             "disabled": [],
             "states": [],
             "serial": 0,
+            "kind": "",
         }
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
@@ -215,6 +238,15 @@ class Engine:
     def save(self) -> None:
         with open(self._path, "w", encoding="utf-8") as file:
             json.dump(self._data, file)
+
+    @property
+    def kind(self) -> str:
+        return str(self._data["kind"])
+
+    def become(self, kind: str) -> None:
+        """Be an older one: OLD or APPLE."""
+        self._data["kind"] = kind
+        self.save()
 
     @property
     def rules(self) -> list[dict[str, Any]]:
@@ -258,11 +290,13 @@ class Engine:
         A state is looked up at the first rule with check-state or keep-state of its
         name that the packet meets; rules of disabled sets are not met.
         """
+        if self.kind == APPLE and ":" in packet.source:
+            return True
         start = 0
         for rule in self.rules:
             if self.is_disabled(rule) or rule["number"] < start:
                 continue
-            body = Body(rule["text"].split())
+            body = Body(rule["text"].split(), self.kind)
             if body.state and self._has_state(packet, body.state):
                 return True
             if body.action == "check-state" or not self._matches(body, packet):
@@ -355,7 +389,10 @@ class Program:
         if words[-1].startswith("/") and not words[-1].startswith("//"):
             self._read_file(words[-1])
             return
+        kind = self._engine.kind
         if words[0] == "set" and len(words) > 2 and words[1].isdecimal():
+            if kind:
+                raise RefusedError(USAGE, f"invalid set command {words[1]}")
             self._set = int(words[1])
             words = words[2:]
         command, *rest = words
@@ -366,7 +403,7 @@ class Program:
             "set": self._sets,
             "table": self._table,
         }
-        if command not in handlers:
+        if command not in handlers or (kind and command == "table"):
             raise RefusedError(USAGE, f"bad command `{command}'")
         handlers[command](rest)
         if "n" not in self._options and "list" not in words:
@@ -392,7 +429,7 @@ class Program:
             words = words[2:]
             if one_set > 31:
                 raise RefusedError(DATA, f"illegal set {one_set}")
-        body = Body(words)
+        body = Body(words, self._engine.kind)
         if "n" in self._options:
             print(f"{number:05} {body.text}")
             return
@@ -422,7 +459,10 @@ class Program:
             ]
             self._engine.delete(gone)
             if not gone:
-                print(f"ipfw: rule {word} not found", file=sys.stderr)
+                missing = f"rule {word} not found"
+                if self._engine.kind:
+                    missing = f"rule {word}: setsockopt(IP_FW_DEL): Invalid argument"
+                print(f"ipfw: {missing}", file=sys.stderr)
                 self.status = UNAVAILABLE
 
     def _list(self, words: list[str]) -> None:

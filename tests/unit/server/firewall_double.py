@@ -60,10 +60,10 @@ class RecordingFirewall:
     def _forget(self, grant: Grant) -> None:
         self.live = [one for one in self.live if one.grant != grant]
 
-    def end_sessions(self, address: bytes) -> int:
+    def end_sessions(self, addresses: frozenset[bytes]) -> int:
         self._call("end_sessions")
-        self.ended.append(address)
-        return self.sessions.pop(address, 0)
+        self.ended += addresses
+        return sum(self.sessions.pop(address, 0) for address in addresses)
 
     def warnings(self) -> list[str]:
         self._call("warnings")

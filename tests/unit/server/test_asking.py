@@ -252,6 +252,47 @@ class TestTheGrantsOfOneUser:
         assert not asked.approve(approval(4096))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "left"),
+    [
+        (Revoke(0, user="ada"), ["bob"]),
+        (Revoke(0, user="eve"), ["ada", "bob", "ada"]),
+        (Revoke(0, address=host(900)), ["bob", "ada"]),
+        (Revoke(0), []),
+    ],
+)
+def test_what_waits_is_not_asked_for_after_a_revocation(
+    asked: Asked, wanted: Revoke, left: list[str]
+) -> None:
+    """It would be there when everybody believes that all is gone."""
+    _fill(asked)
+    asked.asking.approve(approval(900))
+    asked.asking.approve(approval(901, "bob"))
+    asked.asking.order(ORDER)
+    before = len(asked.sent)
+    asked.revoke(wanted)
+    for number in range(1, MAX_OUTSTANDING_GRANTS + 1):
+        asked.answer(message.GRANTED, number)
+    later = [one for one in asked.sent[before:] if not isinstance(one, Revoke)]
+    assert [one.user for one in later] == left
+
+
+def test_nothing_more_is_asked_for_a_user_who_is_gone(asked: Asked) -> None:
+    _fill(asked)
+    asked.asking.approve(approval(900))
+    asked.asking.approve(approval(901, "bob"))
+    asked.asking.keep({"bob"})
+    asked.answer(message.GRANTED, 1)
+    asked.answer(message.GRANTED, 2)
+    assert [one.user for one in asked.sent[MAX_OUTSTANDING_GRANTS:]] == ["bob"]
+
+
+def _fill(asked: Asked) -> None:
+    """Have as much under way as there can be."""
+    for number in range(MAX_OUTSTANDING_GRANTS):
+        asked.asking.approve(approval(number + 1, f"user{number}"))
+
+
 def test_who_asked_for_a_revocation_is_told_once_what_came_of_it(asked: Asked) -> None:
     asked.revoke(Revoke(0, user="ada"))
     asked.revoke(Revoke(0, user="bob"))
@@ -260,5 +301,5 @@ def test_who_asked_for_a_revocation_is_told_once_what_came_of_it(asked: Asked) -
     asked.answer(message.REVOKED, 1, grants=4, sessions=1)
     assert asked.replies == [
         {"error": "the firewall refused: see the log"},
-        {"grants": 4, "sessions": 1},
+        {"grants": 4, "sessions": 1, "forgotten": False},
     ]

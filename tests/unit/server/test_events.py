@@ -352,3 +352,22 @@ def test_without_standard_error_nothing_is_said(
     monkeypatch.setattr(sys, "stderr", None)
     events.say("granted")
     events.error("it broke", "mend it")
+
+
+def test_a_line_is_no_longer_than_what_a_pipe_takes_at_once() -> None:
+    """Else the daemon would wait for whoever reads its log, although poll said no."""
+    script = (
+        "from spassh_server import events\n"
+        "events.say('output', text='\\x00' * 2000)\n"
+        "events.say('granted', user='ada')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
+        timeout=60,
+        check=True,
+    )
+    first, second = done.stderr.splitlines(keepends=True)
+    assert len(first) == 4096
+    assert second == b"spasshd: granted user=ada\n"

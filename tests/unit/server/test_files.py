@@ -232,14 +232,6 @@ class TestAFileInThePlaceOfAnother:
         assert sorted(os.listdir(tmp_path)) == ["file", "new"]
         assert file.read_text(encoding="utf-8") == "secret ä\n"
 
-    def test_may_be_for_all_to_read(self, tmp_path: Path) -> None:
-        before = os.umask(0)
-        try:
-            replace(str(tmp_path / "new"), "text", 0o644)
-        finally:
-            os.umask(before)
-        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
-
     @pytest.mark.parametrize("text", ["\udcff", "a" * 100 + "\udcff"])
     def test_that_cannot_be_written_leaves_the_other_and_nothing_else(
         self, tmp_path: Path, file: Path, text: str

@@ -308,7 +308,7 @@ class TestRevoking:
         assert rig.ask(request_) is None
         assert rig.asked() == [wanted]
         rig.answer(message.REVOKED, 1, grants=3, sessions=2)
-        assert rig.control.answers == [{"grants": 3, "sessions": 2}]
+        assert rig.control.answers == [{"grants": 3, "sessions": 2, "forgotten": False}]
 
     def test_that_fails_is_told(self, rig: Rig) -> None:
         rig.ask("revoke ada")
@@ -336,7 +336,7 @@ class TestRevoking:
         assert rig.control.answers == []
         rig.answer(message.REVOKED, 2, grants=1)
         rig.answer(message.GRANTED, 1)
-        assert rig.control.answers == [{"grants": 1, "sessions": 0}]
+        assert rig.control.answers == [{"grants": 1, "sessions": 0, "forgotten": False}]
         assert len(log(capsys)) == 2
 
 
@@ -627,6 +627,17 @@ class TestTheLoop:
 
         assert in_child(work) == [None, None, None]
 
+    def test_waits_for_no_frame_before_there_are_users(self, rig: Rig) -> None:
+        def work() -> tuple[int, bool]:
+            self.make_ready(rig)
+            poll = RecordingPoll(rig.poll, rig.listener)
+            rig.listener._poll = cast(select.poll, poll)
+            rig.listener.serve()
+            return len(poll.early), rig.is_listening
+
+        # Signals and the granter; the capture in the end.
+        assert in_child(work) == (2, True)
+
     def test_wakes_up_for_the_watchdog_and_feeds_it_when_the_granter_answers(
         self, rig: Rig
     ) -> None:
@@ -673,6 +684,8 @@ class RecordingPoll:
         self._poll = poll
         self._loop = loop
         self.timeouts: list[int | None] = []
+        self.early: list[int] = []
+        """What was waited for before there were users."""
 
     def poll(self, timeout: int | None) -> list[tuple[int, int]]:
         self.timeouts.append(timeout)
@@ -682,6 +695,8 @@ class RecordingPoll:
         return ready
 
     def register(self, fd: int, events: int) -> None:
+        if not self._loop._ready:
+            self.early.append(fd)
         self._poll.register(fd, events)
 
 
@@ -757,13 +772,38 @@ class TestAFileOfPackets:
         rig.answer(message.REVOKED, 1)
         assert not self.turn(rig)
 
-    def test_that_is_damaged_ends_the_daemon_with_an_error(
+    def test_that_is_damaged_is_read_up_to_there_and_its_answers_are_awaited(
         self, rig: Rig, tmp_path: Path
     ) -> None:
         self.give(rig, tmp_path, sealed(), sealed(), cut=10)
         self.begin(rig)
-        with pytest.raises(CaptureError, match="truncated"):
-            self.turn(rig)
+        while rig.listener._captures:
+            assert self.turn(rig)
+        assert [wanted.number for wanted in rig.asked()] == [1]
+        assert self.turn(rig)
+        rig.answer(message.GRANTED, 1)
+        assert not self.turn(rig)
+
+    def test_that_is_damaged_ends_the_daemon_with_an_error_when_all_is_done(
+        self, tmp_path: Path
+    ) -> None:
+        rig = Rig(tmp_path)
+        self.give(rig, tmp_path, sealed(), sealed(), cut=10)
+
+        def work() -> list[str]:
+            def read_then_answer(capture: CaptureFile) -> None:
+                read(capture)
+                rig.granter.send(encode_answer(Answer(message.GRANTED, 1)))
+
+            read = rig.listener._read_frames
+            rig.listener._read_frames = read_then_answer  # type: ignore[assignment, method-assign]
+            TestTheLoop.make_ready(rig)
+            with pytest.raises(CaptureError, match="truncated"):
+                rig.listener.serve()
+            return rig.notifier.told
+
+        assert in_child(work) == ["READY=1", "STOPPING=1"]
+        rig.close()
 
     def test_does_not_keep_the_loop_awake_once_it_is_read(
         self, rig: Rig, tmp_path: Path

@@ -230,6 +230,18 @@ class TestTime:
         if not allowed:
             assert reason(access(), who, now=now) == "the user's key has expired"
 
+    @pytest.mark.parametrize(
+        ("left", "seconds"), [(1, 1), (1000, 1), (1001, 2), (14_001, 15), (60_000, 15)]
+    )
+    def test_a_grant_does_not_outlive_who_asked_for_it(
+        self, left: int, seconds: int
+    ) -> None:
+        key = user().keys[0]._replace(expires=NOW + left)
+        for who in (user(expires=NOW + left), user(keys=(key,))):
+            decision = judge(access(), who, now=NOW)
+            assert isinstance(decision, Approval)
+            assert decision.seconds == seconds
+
     def test_the_key_that_was_used_counts_and_no_other(self) -> None:
         good = user().keys[0]
         ended = good._replace(public=b"o" * 32, expires=NOW - 1)

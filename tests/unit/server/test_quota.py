@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.server.parties import HERE, NOW, SSH, THERE
 
+from spassh_server import quota
 from spassh_server.firewall import Grant, Width
 from spassh_server.quota import GrantQuota, RequestQuota
 
 
-def taken(quota: RequestQuota, times: int, now: int, user: str = "ada") -> int:
-    return sum(quota.take(user, now) for _ in range(times))
+def taken(requests: RequestQuota, times: int, now: int, user: str = "ada") -> int:
+    return sum(requests.take(user, now) for _ in range(times))
 
 
 class TestRequests:
@@ -36,6 +37,15 @@ class TestRequests:
         quota = RequestQuota(2, 1)
         assert taken(quota, 5, NOW) == 2
         assert taken(quota, 5, NOW, "bob") == 2
+
+    def test_of_made_up_names_take_no_more_memory(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(quota, "_MOST_USERS", 10)
+        requests = RequestQuota(1, 1)
+        for number in range(100):
+            assert requests.take(f"nobody{number}", NOW)
+        assert len(requests._buckets) == 10
 
     def test_do_not_wait_for_a_clock_that_was_set_back(self) -> None:
         quota = RequestQuota(2, 1)

@@ -108,12 +108,35 @@ def spasshd(tmp_path: Path, capsys: Captured) -> Spasshd:
 @pytest.fixture
 def firewall(monkeypatch: pytest.MonkeyPatch) -> RecordingFirewall:
     made = RecordingFirewall()
-    for verb in (check, status):
+    for verb in (check, status, revoke):
         monkeypatch.setattr(verb, "choose", lambda *_: (made, "the test says so"))
     return made
 
 
+@pytest.mark.usefixtures("firewall")
 class TestRevoke:
+    def test_looks_for_itself_whether_the_grants_are_gone(
+        self, spasshd: Spasshd, firewall: RecordingFirewall
+    ) -> None:
+        """A listener that was taken over may answer without asking the granter."""
+        firewall.live = [ActiveGrant(Grant(HERE, SSH), 15, "ada")]
+        for target, left in (("ada", True), ("192.0.2.7", True), ("bob", False)):
+            with spasshd.answering({"grants": 1, "sessions": 0}):
+                code, _, err = spasshd("revoke", target)
+            assert code == left
+            assert (f"{target} still has live grants: 1" in err) is left
+
+    def test_says_if_connections_may_go_on(self, spasshd: Spasshd) -> None:
+        answer = {"grants": 1, "sessions": 0, "forgotten": True}
+        for words, said in (
+            (["revoke", "ada"], False),
+            (["revoke", "--kill", "ada"], True),
+        ):
+            with spasshd.answering(answer):
+                code, _, err = spasshd(*words)
+            assert code == 0
+            assert ("some connections may go on" in err) is said
+
     @pytest.mark.parametrize(
         ("words", "request_"),
         [

@@ -7,10 +7,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from ipaddress import ip_network
 from pathlib import Path
+from struct import unpack
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +25,7 @@ from unit.server.parties import EVERY_WIDTH, HERE, HERE6, SSH, THERE
 from spassh_server import config
 from spassh_server.firewall import ActiveGrant, FirewallError, Grant, Width
 from spassh_server.firewall.watch import Watch
+from spassh_server.limits import ADDRESSES_PER_USER
 from spassh_server.ports import Port
 from spassh_server.privsep import granter as granter_module
 from spassh_server.privsep import message
@@ -84,6 +88,10 @@ class FakePrograms:
         self.answer = (True, True)
         self.turns: list[set[int]] = []
         self.wait: int | None = None
+        self.forgotten: list[str] = []
+
+    def forget(self, user: str) -> None:
+        self.forgotten.append(user)
 
     def opened(self, grant: Grant, seconds: int, user: str) -> None:
         self.told.append(("opened", grant, seconds, user))
@@ -446,6 +454,43 @@ class TestRevoking:
         assert listener.programs.told[3:] == closed
         assert firewall.ended == []
 
+    def test_of_a_user_drops_the_commands_that_wait(self, listener: Listener) -> None:
+        self.revoke(listener, Revoke(9, user="ada"), Revoke(10), Revoke(11, "bob"))
+        assert listener.programs.forgotten == ["ada", "bob"]
+
+    def test_of_a_user_finds_grants_that_a_neighbour_has_extended(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        """Behind one address, the last who knocks is the one whose name is kept."""
+        listener.send(wish(4, host(1), user="bob"))
+        answers = self.revoke(listener, Revoke(9, user="ada"))
+        assert answers[-1] == Answer(message.REVOKED, 9, grants=2)
+        assert [one.grant.address for one in firewall.live] == [host(3)]
+
+    def test_tells_if_there_were_more_addresses_than_are_remembered(
+        self, tmp_path: Path, firewall: RecordingFirewall, clock: SimpleNamespace
+    ) -> None:
+        with closing(Listener(tmp_path, firewall)) as listener:
+            for number in range(ADDRESSES_PER_USER + 1):
+                clock.now += 1000
+                address = bytes([10, 0, 0, number])
+                listener.granter._ledger.note("ada", address)
+            answers = listener.run(
+                Revoke(1, user="ada", sessions=True), Revoke(2, user="bob")
+            )
+        assert [one.forgotten for one in answers if one.kind == message.REVOKED] == [
+            True,
+            False,
+        ]
+
+    def test_never_throws_out_who_is_always_allowed(
+        self, listener: Listener, firewall: RecordingFirewall
+    ) -> None:
+        """A listener that was taken over could keep the owner from coming back."""
+        listener.granter._always_allow = (ip_network(host(1)),)
+        self.revoke(listener, Revoke(9, sessions=True))
+        assert sorted(firewall.ended) == [host(2), host(3)]
+
     def test_makes_room_for_others(self, listener: Listener) -> None:
         """There are three grants at most."""
         more = (wish(8, host(8)), wish(9, host(9)), wish(10, host(10)))
@@ -502,7 +547,7 @@ class TestRevoking:
         """Or a new connection would slip in between."""
         self.revoke(listener, Revoke(9, user="ada", sessions=True))
         calls = [one for one in firewall.calls if one in {"revoke", "end_sessions"}]
-        assert calls == ["revoke", "revoke", "end_sessions", "end_sessions"]
+        assert calls == ["revoke", "revoke", "end_sessions"]
 
     def test_that_fails_half_way_is_told_and_the_rest_still_counts(
         self,
@@ -512,10 +557,13 @@ class TestRevoking:
     ) -> None:
         firewall.stuck = {host(2)}
         wanted = Revoke(9, sessions=True)
-        answers = self.revoke(listener, wanted, wish(10, host(10)), wish(11, host(11)))
+        more = [wish(number, host(number)) for number in (10, 11, 12)]
+        answers = self.revoke(listener, wanted, *more)
+        granted = message.GRANTED
         kinds = [answer.kind for answer in answers]
-        assert kinds == [message.FAILED, message.GRANTED, message.REFUSED]
-        assert listener.programs.told[3] == ("closed", Grant(host(1), SSH))
+        assert kinds == [message.FAILED, granted, granted, message.REFUSED]
+        closed = [("closed", Grant(host(number), SSH)) for number in (1, 3)]
+        assert listener.programs.told[3:5] == closed
         assert "spasshd: error: revoke: revoke failed" in capsys.readouterr().err
 
     @pytest.mark.parametrize("call", ["grants", "end_sessions"])
@@ -558,6 +606,23 @@ def test_the_grants_of_an_earlier_run_are_taken_back_with_their_connections(
     assert listener.programs.told == [("closed", Grant(HERE, SSH))]
 
 
+def test_who_was_let_in_by_an_earlier_run_is_remembered_when_the_grant_is_over(
+    listener: Listener, firewall: RecordingFirewall
+) -> None:
+    firewall.live = [ActiveGrant(Grant(HERE, SSH), 30, "ada")]
+    firewall.sessions = {HERE: 2}
+    grant = firewall.grant
+
+    def end_the_others(wanted: Grant, seconds: int, user: str) -> None:
+        firewall.live.clear()
+        grant(wanted, seconds, user)
+
+    firewall.grant = end_the_others  # type: ignore[assignment, method-assign]
+    revoke = Revoke(9, user="ada", sessions=True)
+    answers = listener.run(wish(8, THERE, user="bob"), revoke)
+    assert answers[2:] == [Answer(message.REVOKED, 9, grants=0, sessions=2)]
+
+
 def test_a_question_whether_it_is_alive_is_answered(
     listener: Listener, firewall: RecordingFirewall
 ) -> None:
@@ -590,8 +655,9 @@ class TestCommands:
         self, listener: Listener, clock: SimpleNamespace
     ) -> None:
         """A listener that was taken over invents users as it likes."""
-        orders = [order(number, f"user{number}") for number in range(100)]
-        kinds = [answer.kind for answer in listener.run(*orders)[1:]]
+        for number in range(100):
+            listener.granter._run(order(number, f"user{number}"))
+        kinds = [answer.kind for answer in listener.answers()]
         assert kinds == [message.GRANTED] * 80 + [message.REFUSED] * 20
         assert len(listener.programs.ordered) == 80
 
@@ -677,6 +743,56 @@ def test_what_cannot_be_taken_back_at_the_end_is_reported(
     listener.run(wish())
     listener.close()
     assert "error: live grants stay: revoke failed" in capsys.readouterr().err
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_open(
+    tmp_path: Path, clock: SimpleNamespace
+) -> None:
+    """The packet filter goes by the wall clock, where the kernel ends nothing."""
+    firewall = RecordingFirewall(expires_by_itself=False)
+    firewall.following = clock.wall + 15
+    with closing(Listener(tmp_path, firewall)) as listener:
+        listener.granter._handle(wish(1, host(1), seconds=15))
+        listener.granter._handle(wish(2, host(2), seconds=30))
+        assert listener.granter._until_sweep() == 15_001
+        clock.wall -= 3600
+        clock.now += 15
+        # The sweep would come back in an hour; the next grant is over before that.
+        assert listener.granter._until_sweep() == 15_001
+        assert [one.grant.address for one in firewall.live] == [host(2)]
+
+
+def test_a_listener_that_does_not_read_is_left(
+    tmp_path: Path, firewall: RecordingFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for it, the granter would end no grant any more."""
+
+    def full(_sock: socket.socket, _path: str) -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(granter_module, "_work", full)
+    monkeypatch.setattr(granter_module, "signal", MagicMock())
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        assert granter_module.main(["/nowhere", str(theirs.detach())]) == 1
+
+
+def test_a_send_of_the_granter_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[bytes] = []
+
+    def look(sock: socket.socket, _path: str) -> int:
+        waits.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16))
+        return 0
+
+    monkeypatch.setattr(granter_module, "_work", look)
+    monkeypatch.setattr(granter_module, "signal", MagicMock())
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        granter_module.main(["/nowhere", str(theirs.detach())])
+    seconds, _ = unpack("ll", waits[0])
+    assert 0 < seconds <= 10
 
 
 class TestRepair:

@@ -3,7 +3,7 @@ from unit.server.parties import HERE, HERE6, THERE
 
 from spassh_server.limits import ADDRESSES_PER_USER
 from spassh_server.privsep import ledger
-from spassh_server.privsep.ledger import Ledger
+from spassh_server.privsep.ledger import Ledger, place
 
 
 def address(number: int) -> bytes:
@@ -11,7 +11,8 @@ def address(number: int) -> bytes:
 
 
 def test_nobody_was_let_in_at_first() -> None:
-    assert Ledger().addresses("ada") == set()
+    assert Ledger().places("ada") == set()
+    assert Ledger().is_complete("ada")
 
 
 def test_the_addresses_of_a_user_are_remembered_each_once() -> None:
@@ -19,16 +20,18 @@ def test_the_addresses_of_a_user_are_remembered_each_once() -> None:
     for one in (HERE, THERE, HERE, HERE6):
         book.note("ada", one)
     book.note("bob", THERE)
-    assert book.addresses("ada") == {HERE, THERE, HERE6}
-    assert book.addresses("bob") == {THERE}
-    assert book.addresses("eve") == set()
+    assert book.places("ada") == {HERE, THERE, place(HERE6)}
+    assert book.places("bob") == {THERE}
+    assert book.places("eve") == set()
 
 
-def test_the_set_is_the_callers_own() -> None:
+def test_a_network_of_ipv6_is_one_place() -> None:
+    """Or who has one would push the first of its addresses out at will."""
     book = Ledger()
-    book.note("ada", HERE)
-    book.addresses("ada").clear()
-    assert book.addresses("ada") == {HERE}
+    for number in range(2 * ADDRESSES_PER_USER):
+        book.note("ada", HERE6[:8] + number.to_bytes(8, "big"))
+    assert book.places("ada") == {HERE6[:8] + bytes(8)}
+    assert book.is_complete("ada")
 
 
 def test_the_newest_addresses_are_kept() -> None:
@@ -39,7 +42,8 @@ def test_the_newest_addresses_are_kept() -> None:
     book.note("ada", address(0))
     book.note("ada", HERE)
     kept = {address(number) for number in range(ADDRESSES_PER_USER)}
-    assert book.addresses("ada") == kept - {address(1)} | {HERE}
+    assert book.is_complete("ada") is False
+    assert book.places("ada") == kept - {address(1)} | {HERE}
 
 
 def test_one_user_does_not_push_the_addresses_of_another_out() -> None:
@@ -47,7 +51,7 @@ def test_one_user_does_not_push_the_addresses_of_another_out() -> None:
     book.note("bob", HERE)
     for number in range(2 * ADDRESSES_PER_USER):
         book.note("ada", address(number))
-    assert book.addresses("bob") == {HERE}
+    assert book.places("bob") == {HERE}
 
 
 def test_as_many_users_are_kept_as_there_can_be(
@@ -57,5 +61,5 @@ def test_as_many_users_are_kept_as_there_can_be(
     book = Ledger()
     for name in ("ada", "bob", "cy", "ada", "dan"):
         book.note(name, HERE)
-    kept = [name for name in ("ada", "bob", "cy", "dan") if book.addresses(name)]
+    kept = [name for name in ("ada", "bob", "cy", "dan") if book.places(name)]
     assert kept == ["ada", "cy", "dan"]
