@@ -365,6 +365,22 @@ def test_our_rules_may_move_to_other_numbers(host: Host, direct: Direct) -> None
     assert min(numbers(host)) == RULE + 95
 
 
+def test_a_move_that_crashed_is_ended(host: Host, direct: Direct) -> None:
+    host.make().prepare()
+    for one in range(3):
+        host.make().grant(to(f"198.51.100.{one}"), 600)
+    moved = host.make(SETTINGS._replace(ipfw_rule=RULE + 95))
+    direct.fail_at = direct.changes + 6  # guard, two of accept, and two of the grants
+    with pytest.raises(KeyboardInterrupt):
+        moved.prepare()
+    direct.fail_at = -1
+    moved.prepare()
+    assert moved.in_place()
+    places = layout(SETTINGS._replace(ipfw_rule=RULE + 95))
+    assert sum(number in places.grants for number in numbers(host)) == 3
+    assert len(moved.grants()) == 3
+
+
 def test_rules_of_others_are_not_touched(host: Host) -> None:
     for line in (
         f"-q add {RULE - 1} set 30 count ip from any to any",

@@ -1,7 +1,7 @@
 """The ipfw back end: a few rules of FreeBSD's ipfw over tables of flows.
 
-It takes names of states and tables of flows: FreeBSD 12 or later. The ipfw that macOS
-had until 10.9 has no tables, and does not look at IPv6; pf is there as well.
+It takes names of states and tables of flows: FreeBSD 12 or later. Those that have not
+are for `ipfw_sets`.
 """
 
 from collections.abc import Callable, Iterable
@@ -72,7 +72,9 @@ class Ipfw:
             for table, kind in render_tables(self._settings.name).items():
                 self._read("-n", "table", table, "create", "type", kind)
             number, state = str(self._layout.lead), state_name(self._settings.name)
-            self._read("-n", "add", number, "check-state", state)
+            # Not check-state: an ipfw without names takes no notice of one there.
+            rule = ("allow", "tcp", "from", "any", "to", "me", "setup", "keep-state")
+            self._read("-n", "add", number, *rule, state)
         except ProgramError:
             return "this ipfw has no tables of flows or no names of states"
         return None

@@ -5,7 +5,7 @@ from typing import Final
 
 from .. import events
 from ..commands import Command, spell
-from .jobs import Ended
+from .job import Ended
 
 OUTPUT_LINES: Final = 20
 """Most lines of one program's output."""

@@ -19,12 +19,14 @@ import signal
 import subprocess  # noqa: TID251 - the programs of the administrator, not of the packet filter
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
 
 from .. import events
 from ..firewall.run import DIRECTORIES
+from .job import Account, Ended, Job
+from .job_queue import JobQueue
 
 OUTPUT_BYTES: Final = 4096
 """Bytes that are kept of what a program prints. The rest is read and counted."""
@@ -39,46 +41,7 @@ _CHUNK = 1 << 16
 _LEFT_IN_PIPE = 1 << 20
 _LOOK_MS = 100
 _CLOSE_SECONDS = 1
-
-
-class Account(NamedTuple):
-    """Whom a program runs as. All of it is looked up before anything waits for us."""
-
-    name: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    home: str
-
-
-class Ended(NamedTuple):
-    """How a program ended."""
-
-    status: str
-    """The exit status as a number, the name of the signal that killed it, or one of
-    `timeout`, `stopped` (with the granter) and `not-started`."""
-    seconds: float
-    output: bytes
-    """The first bytes of what it printed, or why it was not started."""
-    printed: int
-    """How many bytes there were."""
-
-
-class Job(NamedTuple):
-    """One program to run."""
-
-    argv: tuple[str, ...]
-    """An absolute path, and arguments."""
-    account: Account
-    seconds: int
-    """The time limit."""
-    on_end: Callable[[Ended], None]
-    environment: Mapping[str, str] = {}
-    """More variables than the account has of its own."""
-    stdin: bytes = b""
-    """At most `STDIN_BYTES`."""
-    lane: str = ""
-    """Jobs of the same lane run one after the other. An empty one is no lane."""
+_OOM_SCORE = "/proc/self/oom_score_adj"
 
 
 class Jobs:
@@ -93,14 +56,17 @@ class Jobs:
         *,
         at_once: int,
         waiting: int,
+        waiting_each: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Register with `poll`; the caller passes on what is ready by `handle`."""
+        """Register with `poll`; the caller passes on what is ready by `handle`.
+
+        `waiting` jobs may wait in all, and `waiting_each` of one user.
+        """
         self._poll = poll
         self._at_once = at_once
-        self._most_waiting = waiting
         self._clock = clock
-        self._waiting: list[Job] = []
+        self._waiting = JobQueue(waiting, waiting_each)
         self._children: list[_Child] = []
         self._by_fd: dict[int, _Child] = {}
 
@@ -108,23 +74,44 @@ class Jobs:
         """Count the jobs that run or wait."""
         return len(self._children) + len(self._waiting)
 
-    def start(self, job: Job, *, owed: bool = False) -> bool:
+    def start(self, job: Job) -> bool:
         """Run `job` now or later; return False if too many wait already.
 
-        Its `on_end` may be called before this returns, if it cannot be started. What is
-        `owed`, because it undoes what an earlier job did, is never refused: the caller
-        sees to it that there is one for each of those at most.
+        Its `on_end` may be called before this returns, if it cannot be started.
 
         Raises:
             ValueError: `job` has too much input.
         """
         if len(job.stdin) > STDIN_BYTES:
             raise ValueError("too much input for a job")
-        if len(self) >= self._at_once + self._most_waiting and not owed:
+        if not job.owed and not self._has_room(job):
             return False
-        self._waiting.append(job)
+        self._waiting.add(job)
         self._start_waiting()
         return True
+
+    def drop(self, lane: str) -> int:
+        """Forget what waits in `lane` and is not owed; return how many that were."""
+        dropped = self._waiting.drop(lane)
+        for job in dropped:
+            job.on_end(Ended("dropped", 0, b"", 0))
+        return len(dropped)
+
+    def finish(self, seconds: float) -> None:
+        """Wait until all is done, but not longer than `seconds`, and hear nobody else.
+
+        This is for the end of the granter only.
+        """
+        ends = self._clock() + seconds
+        while self._children and (left := ends - self._clock()) > 0:
+            # The caller's poll also knows those who are not heard any more.
+            poll = select.poll()
+            for fd in self._by_fd:
+                poll.register(fd, select.POLLIN)
+            limits = (int(left * 1000) + 1, self.until_next())
+            ready = poll.poll(min(one for one in limits if one is not None))
+            for fd, _ in ready:
+                self.handle(fd)
 
     def handle(self, fd: int) -> bool:
         """Do what there is to do for the ready `fd`; return False if it is not ours."""
@@ -153,8 +140,8 @@ class Jobs:
 
     def close(self) -> None:
         """Kill what runs, and start nothing more."""
-        self._at_once = self._most_waiting = 0
-        waiting, self._waiting = self._waiting, []
+        self._at_once = 0
+        self._waiting, waiting = JobQueue(0, 0), self._waiting.clear()
         for child in list(self._children):
             child.stopped = True
             child.kill(signal.SIGKILL)
@@ -181,14 +168,18 @@ class Jobs:
                     self._poll.register(fd, select.POLLIN)
 
     def _next(self) -> Job | None:
-        """Take the first job whose turn it is from those that wait."""
+        """Take the job whose turn it is from those that wait."""
         if len(self._children) >= self._at_once:
             return None
-        taken = {child.job.lane for child in self._children} - {""}
-        for at, job in enumerate(self._waiting):
-            if job.lane not in taken:
-                return self._waiting.pop(at)
-        return None
+        return self._waiting.take(child.job for child in self._children)
+
+    def _has_room(self, job: Job) -> bool:
+        # What starts at once does not wait: nothing of its lane does, or it had begun.
+        if len(self._children) < self._at_once and (
+            not job.lane or all(child.job.lane != job.lane for child in self._children)
+        ):
+            return True
+        return self._waiting.has_room(job.user)
 
     def _read(self, child: "_Child") -> None:
         """Read once, so that a program that prints without end delays nobody."""
@@ -231,7 +222,8 @@ class _Child:
         try:
             os.set_blocking(self.output, False)
             stdin = _stdin(job.stdin)
-            self.process = _popen(job, stdin, output)
+            with _ordinary_oom_score():
+                self.process = _popen(job, stdin, output)
         except BaseException:
             os.close(self.output)
             raise
@@ -326,6 +318,7 @@ def _popen(job: Job, stdin: int, output: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         # As bytes: what our locale makes of a word is not the user's business.
         [word.encode() for word in job.argv],
+        executable=job.program,
         stdin=stdin if stdin >= 0 else subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -346,6 +339,32 @@ def _popen(job: Job, stdin: int, output: int) -> subprocess.Popen[bytes]:
         umask=0o022,
         preexec_fn=_in_child,  # noqa: PLW1509 - the granter has one thread
     )
+
+
+@contextlib.contextmanager
+def _ordinary_oom_score() -> Iterator[None]:
+    """Let what is forked meanwhile be nothing special when memory runs out, on Linux.
+
+    We are, but what we run must not be spared at the cost of all others. The child
+    cannot do it: between its change of account and exec, its /proc belongs to root.
+    """
+    try:
+        # Unbuffered: what cannot be written must fail here, not at the end.
+        with open(_OOM_SCORE, "r+b", buffering=0) as file:
+            before = file.read().strip()
+            if before != b"0":
+                file.write(b"0")
+    except OSError:
+        before = b"0"
+    try:
+        yield
+    finally:
+        if before != b"0":
+            with (
+                contextlib.suppress(OSError),
+                open(_OOM_SCORE, "r+b", buffering=0) as file,
+            ):
+                file.write(before)
 
 
 def _in_child() -> None:
@@ -396,8 +415,14 @@ def find_account(name: str) -> Account:
     return Account(name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
 
 
-def check_program(path: str) -> None:
-    """See that nobody but root can have put a program in the place of `path`.
+def check_program(path: str) -> str:
+    """See that nobody but root can put a program in the place of `path`.
+
+    Links are followed here and now, and never again: where they are, and in what they
+    lead through, others may write. Nothing but the path that is returned is safe.
+
+    Returns:
+        The path without any link in it. Nobody but root can change what is there.
 
     Raises:
         ValueError: somebody can, or it is no program; the text says which.
@@ -406,9 +431,10 @@ def check_program(path: str) -> None:
     place = real
     while True:
         try:
-            status = os.stat(place)
+            status = os.lstat(place)
         except OSError as error:
             raise ValueError(f"{place}: {(error.strerror or '').lower()}") from error
+        # A link that has just been put there fails as well: its mode is 0777.
         if status.st_uid != 0 or status.st_mode & 0o022:
             raise ValueError(f"{place}: others than root can write there")
         if place == os.path.dirname(place):
@@ -416,3 +442,4 @@ def check_program(path: str) -> None:
         place = os.path.dirname(place)
     if not os.path.isfile(real) or not os.stat(real).st_mode & 0o111:
         raise ValueError(f"{path}: not a program")
+    return real
