@@ -29,6 +29,7 @@ from .config import Config
 from .files import read_private
 from .listener import Listener
 from .privsep import sandbox
+from .privsep.landlock import confine
 from .store import FILES, MAX_BYTES, ReplayStore, boot_id
 from .systemd import Notifier
 from .toml import ConfigError
@@ -81,9 +82,12 @@ def run(config: Config, pcap: str = "") -> None:
         poll = select.poll()
         server = control.ControlServer(config.run_dir, poll)
         notifier = Notifier()
+        boot = boot_id()
         sandbox.become(account.uid, account.gid, file_bytes=_file_bytes())
         state = _enter(state)
-        store = ReplayStore(state, now_ms(), boot_id(), mark)
+        if not confine(state):
+            events.say("warning", text="this kernel has no Landlock: see spasshd(8)")
+        store = ReplayStore(state, now_ms(), boot, mark)
         for problem in filter(None, (store.lost, store.problem)):
             events.error(problem, "packets made before this start are not accepted")
         Listener(

@@ -89,9 +89,8 @@ class ReplayStore:
         if self._has_gap():
             self.lost = self.lost or "replay store: an earlier run could not write it"
             self._memory.start = max(self._memory.start, now)
-        # Whatever was the reason to begin anew: who was ahead is not let in again.
-        if self._memory.start >= now and self._highest <= now + WINDOW_MS:
-            self._memory.start = max(self._memory.start, self._highest)
+        if self._memory.start >= now:
+            self._look_ahead(now)
         self._rewrite()
         if self.problem:
             # An earlier run may have failed to write as well: the file may have a gap.
@@ -106,6 +105,7 @@ class ReplayStore:
         ahead = self._memory.lower_start(now)
         if ahead:
             self.set_back = ahead
+            self._look_ahead(now)
             # Else the next start would believe the wrong clock again.
             self._rewrite()
         self._memory.check(entry, source, now)
@@ -138,6 +138,11 @@ class ReplayStore:
         else:
             if written != _RECORD.size:
                 self._give_up(OSError(errno.ENOSPC, "disk full"))
+
+    def _look_ahead(self, now: int) -> None:
+        """Whatever was the reason to begin anew: who was ahead is not let in again."""
+        if self._highest <= now + WINDOW_MS:
+            self._memory.start = max(self._memory.start, self._highest)
 
     def sync(self) -> None:
         """Make what was accepted survive a power cut. Call it when nobody waits."""

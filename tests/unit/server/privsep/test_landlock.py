@@ -1,0 +1,158 @@
+"""What a process can still do when it is confined: tried by children of the test."""
+
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from unit.server.child import in_child
+
+from spassh_server.privsep import sandbox
+from spassh_server.privsep.landlock import confine
+from spassh_server.privsep.sandbox import SandboxError
+
+
+def kernel_version() -> int:
+    return int(ctypes.CDLL(None).syscall(444, None, 0, 1))
+
+
+needs_landlock = pytest.mark.skipif(
+    kernel_version() < 1, reason="this kernel has no Landlock"
+)
+
+
+def confined(directory: Path, work: Callable[[], object]) -> object:
+    """Do `work` in a child that may use `directory` alone; return what came of it."""
+
+    def child() -> object:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        sandbox.keep_capabilities(frozenset())
+        assert confine(fd)
+        try:
+            return work()
+        except OSError as error:
+            return type(error).__name__
+
+    return in_child(child)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    directory = tmp_path / "state"
+    directory.mkdir()
+    return directory
+
+
+def look(path: str) -> object:
+    if os.path.isdir(path):
+        return os.listdir(path)
+    with open(path, "rb") as file:
+        return file.read(1)
+
+
+def change(name: str, own: Path) -> None:
+    """Change something that is not one file of our directory."""
+    outside = own.parent / "open"
+    if name == "make":
+        (own.parent / "new").write_text("x")
+    elif name == "write":
+        outside.write_text("x")
+    elif name == "delete":
+        outside.unlink()
+    elif name == "take":
+        outside.rename(own / "mine")
+    elif name == "link":
+        os.symlink("/etc", own / "link")
+    elif name == "pipe":
+        os.mkfifo(own / "pipe")
+    else:
+        (own / "directory").mkdir()
+
+
+@needs_landlock
+class TestAConfinedProcess:
+    def test_keeps_files_in_its_directory(self, own: Path) -> None:
+        (own / "old").write_text("before")
+
+        def work() -> tuple[str, list[str]]:
+            (own / "new").write_text("after")
+            (own / "new").rename(own / "old")
+            (own / "gone").touch()
+            (own / "gone").unlink()
+            with open(own / "old", "r+b") as file:
+                file.truncate(3)
+            return (own / "old").read_text(), os.listdir(own)
+
+        assert confined(own, work) == ("aft", ["old"])
+
+    @pytest.mark.parametrize(
+        "path", ["/etc/passwd", "/", "/proc/self/status", sys.executable]
+    )
+    def test_reads_nothing_else(self, own: Path, path: str) -> None:
+        assert confined(own, lambda: look(path)) == "PermissionError"
+
+    @pytest.mark.parametrize(
+        "name", ["make", "write", "delete", "take", "link", "pipe", "directory"]
+    )
+    def test_changes_nothing_else(self, own: Path, tmp_path: Path, name: str) -> None:
+        (tmp_path / "open").write_text("as before")
+        # To take a file over from elsewhere is EXDEV, by a kernel before 5.19.
+        assert confined(own, lambda: change(name, own)) in {
+            "PermissionError",
+            "OSError",
+        }
+        assert os.listdir(own) == []
+        assert (tmp_path / "open").read_text() == "as before"
+
+    @pytest.mark.parametrize("is_own", [False, True])
+    def test_executes_nothing(self, own: Path, is_own: bool) -> None:
+        program = own / "program"
+        program.write_bytes(Path("/bin/true").read_bytes())
+        program.chmod(0o755)
+        argv = [str(program) if is_own else "/bin/true"]
+
+        def work() -> None:
+            os.execv(argv[0], argv)  # noqa: S606 - this is what must not work
+
+        assert confined(own, work) == "PermissionError"
+        assert subprocess.run(argv, check=False).returncode == 0
+
+    def test_goes_on_with_what_is_open(self, own: Path, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("known")
+        with open(tmp_path / "secret", encoding="ascii") as file:
+            assert confined(own, file.read) == "known"
+
+    @pytest.mark.skipif(kernel_version() < 4, reason="this kernel cannot deny TCP")
+    def test_makes_no_tcp_connection(self, own: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = server.getsockname()
+
+            def work() -> None:
+                socket.socket().connect(address)
+
+            assert confined(own, work) == "PermissionError"
+
+
+def test_a_kernel_without_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old:
+        def syscall(self, *_: object) -> int:
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Old())
+    assert confine(0) is False
+
+
+@needs_landlock
+def test_a_refusal_of_the_kernel_is_an_error() -> None:
+    def child() -> str:
+        try:
+            confine(1000)
+        except SandboxError as error:
+            return str(error)
+        return "confined"
+
+    assert in_child(child) == "landlock: Bad file descriptor"
