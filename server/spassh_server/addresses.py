@@ -1,5 +1,6 @@
 """Host addresses as bytes: 4 or 16 of them, in network order."""
 
+from collections.abc import Container
 from ipaddress import ip_address
 
 
@@ -14,6 +15,19 @@ def grantable(address: bytes) -> bool:
     mapped = host.version == 6 and host.ipv4_mapped is not None
     broadcast = address == b"\xff\xff\xff\xff"
     return not (host.is_unspecified or host.is_multicast or mapped or broadcast)
+
+
+def place(address: bytes) -> bytes:
+    """Return what stands for `address`: itself, or the first one of its /64.
+
+    Whoever has one address of such a network of IPv6 has them all.
+    """
+    return address if len(address) == 4 else address[:8] + bytes(8)
+
+
+def is_among(address: bytes, addresses: Container[bytes]) -> bool:
+    """Tell whether `address` is one of `addresses`, or its `place` is."""
+    return address in addresses or place(address) in addresses
 
 
 def text(address: bytes) -> str:

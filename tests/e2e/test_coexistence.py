@@ -14,6 +14,8 @@ from lab.programs import REPOSITORY, port_answers
 
 from .conftest import Lab
 
+BOTH_WAYS = [("nftables", "iptables"), ("iptables", "nftables")]
+
 pytestmark = [pytest.mark.login, pytest.mark.netns]
 
 FOREIGN = """
@@ -160,6 +162,27 @@ def test_no_end_of_the_daemon_answers_a_stranger(lab: Lab, backend: str) -> None
         with flood(lab, 23) as end:
             assert spasshd.running.stop() == 0
             assert end()[1] > 0
+    finally:
+        spasshd.running.stop()
+        spasshd.verb("stop", "--open")
+
+
+@pytest.mark.parametrize(("old", "new"), BOTH_WAYS)
+def test_another_back_end_takes_over_without_a_gap_and_locks_nobody_out(
+    lab: Lab, old: str, new: str
+) -> None:
+    spasshd = lab.spasshd("--protect", "tcp/22", "--backend", old)
+    client = lab.client(spasshd)
+    spasshd.start()
+    spasshd.running.stop()
+    spasshd.edit(f'backend = "{old}"', f'backend = "{new}"')
+    with flood(lab) as end:
+        spasshd.start()
+        tried, answered = end()
+    try:
+        assert tried
+        assert not answered
+        assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
     finally:
         spasshd.running.stop()
         spasshd.verb("stop", "--open")

@@ -127,11 +127,30 @@ def test_a_grant_that_is_revoked_is_told_as_closed(lab: Lab, hooked: Hooked) -> 
     hooked.wait_told("close", "alice")
 
 
-def test_on_close_runs_after_a_daemon_that_was_killed(lab: Lab, hooked: Hooked) -> None:
+def test_on_close_runs_when_the_listener_is_killed(lab: Lab, hooked: Hooked) -> None:
     client = lab.client(hooked.spasshd)
+    set_lines(hooked.spasshd, "alice", "lifetime = 300")
+    hooked.spasshd.verb("reload")
     knock(client, SERVER4)
     hooked.wait_told("open", "alice")
 
+    hooked.spasshd.running.stop(signal.SIGKILL)
+
+    assert hooked.wait_told("close", "alice")["seconds"] == 300
+
+
+def test_on_close_runs_after_a_daemon_that_was_killed(lab: Lab, hooked: Hooked) -> None:
+    client = lab.client(hooked.spasshd)
+    # So that it does not end before the daemon does.
+    set_lines(hooked.spasshd, "alice", "lifetime = 4")
+    hooked.spasshd.verb("reload")
+    knock(client, SERVER4)
+    hooked.wait_told("open", "alice")
+
+    # Both programs: a granter that is left alone runs on_close before it follows.
+    pid = hooked.spasshd.running.process.pid
+    (granter,) = read(f"/proc/{pid}/task/{pid}/children").split()
+    os.kill(int(granter), signal.SIGKILL)
     hooked.spasshd.running.stop(signal.SIGKILL)
     wait_for(
         lambda: not port_answers(lab.client_host, SERVER4, 22, 0.3), "the grant to end"

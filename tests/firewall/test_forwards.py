@@ -320,7 +320,7 @@ def test_forwarded_sessions_are_ended(
     assert theirs is not None
     assert others is not None
     gateway.revoke(shell(CLIENT[version]))
-    assert gateway.end_sessions(packed(CLIENT[version])) == 1
+    assert gateway.end_sessions(frozenset({packed(CLIENT[version])})) == 1
     assert not theirs.lives(0.1)
     assert others.lives()
 

@@ -561,7 +561,7 @@ def test_a_session_that_is_older_than_our_rules_lives_on(
 def test_the_connections_of_one_address_are_ended(host: Host, tools: Path) -> None:
     firewall = host.make()
     with pytest.raises(FirewallError, match="tcpdrop not found") as caught:
-        firewall.end_sessions(to(STRANGER[4]).address)
+        firewall.end_sessions(frozenset({to(STRANGER[4]).address}))
     assert caught.value.hint
     log = tools / "log"
     write(
@@ -569,9 +569,9 @@ def test_the_connections_of_one_address_are_ended(host: Host, tools: Path) -> No
         f"import sys\nprint(*sys.argv[1:], file=open({str(log)!r}, 'a'))",
         tools,
     )
-    assert firewall.end_sessions(to(CLIENT[4]).address) == 0
+    assert firewall.end_sessions(frozenset({to(CLIENT[4]).address})) == 0
     assert not log.exists()
-    assert firewall.end_sessions(to(STRANGER[4]).address) == 1
+    assert firewall.end_sessions(frozenset({to(STRANGER[4]).address})) == 1
     assert log.read_text() == "192.0.2.1 22 192.0.2.3 4000\n"
 
 
@@ -582,6 +582,6 @@ def test_a_netstat_of_another_system_is_an_error(
     write("netstat", f"print({text!r})", tools)
     write("tcpdrop", "", tools)
     with pytest.raises(FirewallError, match="netstat wrote"):
-        host.make().end_sessions(to(STRANGER[4]).address)
+        host.make().end_sessions(frozenset({to(STRANGER[4]).address}))
     host.make().prepare()
     assert not host.is_open(*EVERYBODY)

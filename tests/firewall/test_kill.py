@@ -8,6 +8,7 @@ from firewall.backends import SSH, to
 from firewall.inner import INNER, Inner, dial, is_connected
 from firewall.network import CLIENT, SERVER, STRANGER, VERSIONS, Network, Session, sh
 
+from spassh_server.addresses import place
 from spassh_server.firewall import FirewallError, kill
 from spassh_server.firewall.kill import end_sessions
 from spassh_server.firewall.netlink import Netlink
@@ -48,10 +49,23 @@ def test_the_sessions_of_one_client_end_and_no_others(
         network.session(CLIENT[10 - version]),
     ]
     address = to(CLIENT[version]).address
-    assert end_sessions(address, (SSH, Port(17, 80))) == 3
+    assert end_sessions(frozenset({address}), (SSH, Port(17, 80))) == 3
     assert all(map(is_reset, theirs))
     assert all(session.lives() for session in others)
-    assert end_sessions(address, (SSH,)) == 0
+    assert end_sessions(frozenset({address}), (SSH,)) == 0
+
+
+@pytest.mark.parametrize("tracked", [True, False], ids=["tracked", "untracked"])
+def test_the_first_address_of_a_64_stands_for_all_of_it(
+    tracked: bool, network: Network
+) -> None:
+    if tracked:
+        sh("nft", "-f", "-", text=TRACKING)
+    theirs = [network.session(CLIENT[6]), network.session(STRANGER[6])]
+    other = network.session(CLIENT[4])
+    assert end_sessions(frozenset({place(to(CLIENT[6]).address)}), (SSH,)) == 2
+    assert all(map(is_reset, theirs))
+    assert other.lives()
 
 
 def test_an_ipv4_connection_of_an_ipv6_socket_ends(network: Network) -> None:
@@ -65,7 +79,7 @@ def test_an_ipv4_connection_of_an_ipv6_socket_ends(network: Network) -> None:
             assert is_connected(near, 2.0)
             pairs.append(Session(near, network._keep(listener.accept()[0])))
     theirs, others = pairs
-    assert end_sessions(to(CLIENT[4]).address, (Port(6, 2022),)) == 1
+    assert end_sessions(frozenset({to(CLIENT[4]).address}), (Port(6, 2022),)) == 1
     assert is_reset(theirs)
     assert others.lives()
 
@@ -79,9 +93,9 @@ def test_forwarded_sessions_end_as_well(version: int, network: Network) -> None:
         assert theirs is not None
         assert others is not None
         address = to(CLIENT[version]).address
-        assert end_sessions(address, (SSH,)) == 0
+        assert end_sessions(frozenset({address}), (SSH,)) == 0
         assert theirs.lives()
-        assert end_sessions(address, (FORWARDED,)) == 1
+        assert end_sessions(frozenset({address}), (FORWARDED,)) == 1
         assert not theirs.lives()
         assert others.lives()
 
@@ -95,7 +109,7 @@ def test_sessions_of_a_port_that_is_redirected_are_counted_once(
     assert is_connected(near, 2.0)
     theirs = Session(near, network._keep(network._accept(near, 22)))
     direct = network.session(CLIENT[version])
-    assert end_sessions(to(CLIENT[version]).address, (Port(6, 8022),)) == 1
+    assert end_sessions(frozenset({to(CLIENT[version]).address}), (Port(6, 8022),)) == 1
     assert is_reset(theirs)
     assert direct.lives()
 
@@ -119,7 +133,7 @@ def test_what_is_routed_through_this_host_to_others_lives_on(
             )
         session = inner.session(CLIENT[version], 22, to=INNER[version])
         assert session is not None
-        assert end_sessions(to(CLIENT[version]).address, (SSH,)) == 0
+        assert end_sessions(frozenset({to(CLIENT[version]).address}), (SSH,)) == 0
         assert session.lives()
 
 
@@ -135,7 +149,7 @@ def test_conntrack_forgets_what_the_server_seems_to_have_begun(
         f"conntrack -L -f ipv{version} -p tcp --orig-src {SERVER[version]}".split()
     )
     assert "ESTABLISHED" in sh(*entries)
-    assert end_sessions(to(CLIENT[version]).address, (SSH,)) == 1
+    assert end_sessions(frozenset({to(CLIENT[version]).address}), (SSH,)) == 1
     assert "dport=" not in sh(*entries)
 
 
@@ -152,10 +166,10 @@ def test_a_kernel_that_cannot_destroy_sockets_still_forgets_connections(
         return ask(netlink, kind, body)
 
     monkeypatch.setattr(Netlink, "ask", refuse)
-    assert end_sessions(to(CLIENT[4]).address, (SSH,)) == 1
+    assert end_sessions(frozenset({to(CLIENT[4]).address}), (SSH,)) == 1
     assert session.lives()  # no rule of ours drops it here
     sh("nft", "add rule inet tracking input tcp dport 22 ct state new drop")
-    assert end_sessions(to(CLIENT[4]).address, (SSH,)) == 1
+    assert end_sessions(frozenset({to(CLIENT[4]).address}), (SSH,)) == 1
     session._near.send(b"still there?")
     session._far.settimeout(0.1)
     with pytest.raises(TimeoutError):
@@ -171,7 +185,7 @@ def test_the_privileges_to_do_so_are_needed(
     network.session(CLIENT[4])
     monkeypatch.setattr(Netlink, "ask", refuse)
     with pytest.raises(FirewallError, match="not permitted"):
-        end_sessions(to(CLIENT[4]).address, (SSH,))
+        end_sessions(frozenset({to(CLIENT[4]).address}), (SSH,))
 
 
 def is_reset(session: Session) -> bool:

@@ -315,7 +315,24 @@ def test_sessions_are_ended_with_the_grant(
     ]
     firewall.revoke(to(CLIENT[version]))
     address = to(CLIENT[version]).address
-    assert firewall.end_sessions(address) == 2
-    assert firewall.end_sessions(address) == 0
+    assert firewall.end_sessions(frozenset({address})) == 2
+    assert firewall.end_sessions(frozenset({address})) == 0
     assert not any(session.lives(0.1) for session in theirs)
     assert all(session.lives() for session in others)
+
+
+@each_once
+@each_version
+def test_what_a_used_up_grant_has_begun_does_not_begin_again_after_the_end(
+    kind: str, network: Network, version: int
+) -> None:
+    """The element has gone, so `revoke` has nothing to take back any more."""
+    firewall = make(kind)
+    firewall.prepare()
+    firewall.grant(once(CLIENT[version]), 60)
+    session = network.session(CLIENT[version], source_port=40001)
+    assert firewall.grants() == []
+    address = to(CLIENT[version]).address
+    assert firewall.end_sessions(frozenset({address})) == 1
+    assert not session.lives(0.1)
+    assert not begins(network, version, 40001)

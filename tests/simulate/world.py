@@ -103,7 +103,7 @@ class MemoryFirewall:
             if end > now
         ]
 
-    def end_sessions(self, address: bytes) -> int:
+    def end_sessions(self, addresses: frozenset[bytes]) -> int:
         return 0
 
     def warnings(self) -> list[str]:

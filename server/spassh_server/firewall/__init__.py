@@ -132,8 +132,12 @@ class Firewall(Protocol):
     def revoke(self, grant: Grant) -> None:
         """Take a grant back. Revoking what is gone is not an error."""
 
-    def end_sessions(self, address: bytes) -> int:
-        """End the connections of `address` to `Settings.grant_ports`; count them."""
+    def end_sessions(self, addresses: frozenset[bytes]) -> int:
+        """End the connections of `addresses` to `Settings.grant_ports`; count them.
+
+        The first address of a /64 stands for all of it. The caller has revoked the
+        grants before; what is left of one that was used up goes as well.
+        """
 
     def warnings(self) -> list[str]:
         """Say what may keep granted packets out all the same. Changes nothing."""

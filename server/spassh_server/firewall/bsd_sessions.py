@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any
 
+from ..addresses import is_among
 from ..ports import Port
 from . import FirewallError
 from .run import find, run
@@ -49,13 +50,16 @@ def end(sessions: Iterable[Session]) -> int:
     return ended
 
 
-def end_all(address: bytes, ports: Iterable[Port]) -> int:
-    """End the connections of `address` (4 or 16 bytes) to `ports`; count them.
+def end_all(addresses: frozenset[bytes], ports: Iterable[Port]) -> int:
+    """End the connections of `addresses` to `ports`; count them.
+
+    Each has 4 or 16 bytes, and the first address of a /64 stands for all of it.
 
     Raises:
         FirewallError: they cannot be listed, or cannot be ended.
     """
-    return end([one for one in established(ports) if one.remote[0] == address])
+    found = established(ports)
+    return end([one for one in found if is_among(one.remote[0], addresses)])
 
 
 def parse_netstat(text: bytes) -> list[Session]:

@@ -123,9 +123,9 @@ class Ipfw:
         if grant.width in self.widths:
             self._forget([grant] if grant in self._present(grant.width) else [])
 
-    def end_sessions(self, address: bytes) -> int:
-        """End the connections of `address` to the ports of grants; count them."""
-        return end_all(address, self._settings.grant_ports)
+    def end_sessions(self, addresses: frozenset[bytes]) -> int:
+        """End the connections of `addresses` to the ports of grants; count them."""
+        return end_all(addresses, self._settings.grant_ports)
 
     def warnings(self) -> list[str]:
         """Say what may keep granted packets out all the same. Changes nothing."""

@@ -12,6 +12,7 @@ import re
 from ipaddress import ip_address
 from typing import Final
 
+from ..addresses import is_among
 from ..ports import Port
 from . import ActiveGrant, Grant, Settings, Width
 from .checks import check_seconds, check_user, is_user
@@ -115,12 +116,12 @@ def flow_set(name: str, grant: Grant) -> str:
     return _flow_set(name, 4 if len(grant.address) == 4 else 6, grant.port)
 
 
-def render_forget(text: str, address: bytes) -> str:
-    """Delete what rules added for `address`.
+def render_forget(text: str, addresses: frozenset[bytes]) -> str:
+    """Delete what rules added for `addresses`.
 
     Args:
         text: what `ipset save` wrote about a set of flows.
-        address: the client's.
+        addresses: those of clients, or the first one of a /64 for all of it.
     """
     return "".join(
         f"del {element['set']} {element['address']},{element['protocol']}:"
@@ -128,7 +129,7 @@ def render_forget(text: str, address: bytes) -> str:
         for element in map(_ELEMENT.fullmatch, text.splitlines())
         if element is not None
         and not element["granted"]
-        and ip_address(element["address"]).packed == address
+        and is_among(ip_address(element["address"]).packed, addresses)
     )
 
 

@@ -85,7 +85,7 @@ class IpSets:
         # Its last packet may be repeated for a while, but not after this.
         if has_flows(self._settings, grant):
             flows = run("ipset", "save", flow_set(name, grant)).decode()
-            text = render_forget(flows, grant.address)
+            text = render_forget(flows, frozenset({grant.address}))
             if text:
                 run("ipset", "-exist", "restore", stdin=text.encode())
 
@@ -98,6 +98,16 @@ class IpSets:
             if name in wanted
             for active in self._read(name)
         ]
+
+    def forget_begun(self, addresses: frozenset[bytes]) -> None:
+        """Delete the flows that used-up grants have begun, which may begin again."""
+        text = ""
+        for name in self._present():
+            if name in self._wanted():
+                saved = run("ipset", "save", name).decode()
+                text += render_forget(saved, addresses)
+        if text:
+            run("ipset", "-exist", "restore", stdin=text.encode())
 
     def sweep(self) -> float | None:
         """Do nothing: the kernel deletes what has expired."""

@@ -107,9 +107,10 @@ class Iptables:
         if grant.width in self.widths:
             self._grants.revoke(grant)
 
-    def end_sessions(self, address: bytes) -> int:
-        """End the connections of `address` to `Settings.grant_ports`; count them."""
-        return end_sessions(address, self._settings.grant_ports)
+    def end_sessions(self, addresses: frozenset[bytes]) -> int:
+        """End the connections of `addresses` to `Settings.grant_ports`; count them."""
+        self._grants.forget_begun(addresses)
+        return end_sessions(addresses, self._settings.grant_ports)
 
     def warnings(self) -> list[str]:
         """Say what may keep granted packets out all the same. Changes nothing."""

@@ -13,6 +13,7 @@ from struct import Struct, pack
 from struct import error as StructError  # noqa: N812 - it is an exception
 from typing import Final, NamedTuple
 
+from ..addresses import is_among, place
 from ..ports import Port
 from . import FirewallError
 from .netlink import NETFILTER, Netlink, attribute, nested, parse_attributes
@@ -82,14 +83,15 @@ class Flow(NamedTuple):
     """The attributes by which the kernel finds just this entry."""
 
 
-def end_sessions(address: bytes, ports: tuple[Port, ...]) -> int:
-    """End the connections of a client to this host, and those forwarded through it.
+def end_sessions(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> int:
+    """End the connections of clients to this host, and those forwarded through it.
 
     Where the kernel cannot destroy sockets, the server has to be silent until the
     client speaks: otherwise conntrack takes the rest for a connection that it began.
 
     Args:
-        address: the client's, 4 or 16 bytes.
+        addresses: the clients', each of 4 or 16 bytes. The first address of a /64
+            stands for all of it.
         ports: which ones to end, as the client sees them.
 
     Returns:
@@ -99,9 +101,9 @@ def end_sessions(address: bytes, ports: tuple[Port, ...]) -> int:
         FirewallError: it could not be done.
     """
     try:
-        flows = _flows(address, ports)
+        flows = _flows(addresses, ports)
         # The sockets first: then conntrack still knows what their resets belong to.
-        ended = _destroy_sockets(address, ports, {flow.connection for flow in flows})
+        ended = _destroy_sockets(addresses, ports, {flow.connection for flow in flows})
         ended |= _forget(flows)
     except OSError as error:
         raise FirewallError(f"cannot end connections: {error.strerror}") from error
@@ -149,10 +151,15 @@ def parse_flow(body: bytes, direction: int) -> Flow | None:
 
 
 def render_socket_query(family: int, address: bytes) -> bytes:
-    """Ask for the open TCP sockets of `family` whose other end is `address`."""
+    """Ask for the open TCP sockets of `family` whose other end is at `address`.
+
+    The first address of a /64 stands for all of it.
+    """
     size = _CONDITION.size + len(address)
+    is_whole = len(address) == 16 and address == place(address)
+    bits = 64 if is_whole else 8 * len(address)
     condition = _CONDITION.pack(
-        _REMOTE_IS, size, size + 4, _FAMILIES[len(address)], 8 * len(address), -1
+        _REMOTE_IS, size, size + 4, _FAMILIES[len(address)], bits, -1
     )
     request = _REQUEST.pack(family, _TCP, 0, _TCP_OPEN, b"")
     return request + attribute(_BYTECODE, condition + address)
@@ -175,10 +182,17 @@ def parse_socket(body: bytes) -> tuple[Connection, bytes]:
     return Connection(_TCP, client, server), request
 
 
-def _flows(address: bytes, ports: tuple[Port, ...]) -> list[Flow]:
-    """Return what conntrack has of the client's connections to `ports`."""
+def _flows(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> list[Flow]:
+    """Return what conntrack has of the clients' connections to `ports`."""
+    found: list[Flow] = []
+    ipv6 = frozenset(one for one in addresses if len(one) == 16)
     # Of a connection that is older than conntrack, the server may have spoken first.
-    found = [flow for way in (_ORIGINAL, _REPLY) for flow in _read_flows(address, way)]
+    for way in (_ORIGINAL, _REPLY):
+        for address in addresses - ipv6:
+            found += _read_flows(address, way, frozenset({address}))
+        if ipv6:
+            # All that there is, once: the kernel finds none of them by address.
+            found += _read_flows(bytes(16), way, ipv6)
     return [
         flow
         for flow in found
@@ -187,13 +201,21 @@ def _flows(address: bytes, ports: tuple[Port, ...]) -> list[Flow]:
     ]
 
 
-def _read_flows(address: bytes, direction: int) -> Iterator[Flow]:
+def _read_flows(
+    address: bytes, direction: int, wanted: frozenset[bytes]
+) -> Iterator[Flow]:
     query = render_flow_query(address, direction)
+    # The beginning of the client's address is in an entry, and cheap to find.
+    marks = {one[:8] for one in wanted}
     with Netlink(NETFILTER) as netlink:
         try:
             for body in netlink.dump(_CT_GET, query):
-                flow = parse_flow(body, direction) if address in body else None
-                if flow is not None and flow.connection.client.address == address:
+                if not any(mark in body for mark in marks):
+                    continue
+                flow = parse_flow(body, direction)
+                if flow is not None and is_among(
+                    flow.connection.client.address, wanted
+                ):
                     yield flow
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
@@ -212,17 +234,22 @@ def _forget(flows: list[Flow]) -> set[Connection]:
 
 
 def _destroy_sockets(
-    address: bytes, ports: tuple[Port, ...], wanted: set[Connection]
+    addresses: frozenset[bytes], ports: tuple[Port, ...], wanted: set[Connection]
 ) -> set[Connection]:
-    """Destroy the sockets of `wanted` connections and those from `address` to `ports`.
+    """Destroy the sockets of `wanted` connections and those from `addresses`.
 
     Conntrack does not know of a connection that no rule has ever asked about, and
     sockets do not know which port the client asked for.
     """
-    families = (*_FAMILIES.values(),) if len(address) == 4 else (socket.AF_INET6,)
+    asked = [
+        (family, address)
+        for address in addresses
+        # A socket of IPv6 may have an IPv4 address at its other end.
+        for family in {_FAMILIES[len(address)], socket.AF_INET6}
+    ]
     ended = set()
     with Netlink(_SOCK_DIAG) as netlink:
-        for family in families:
+        for family, address in asked:
             for connection, request in _sockets(netlink, family, address):
                 port = Port(_TCP, connection.server.port)
                 if (port in ports or connection in wanted) and _was_done(

@@ -93,9 +93,16 @@ class Nftables:
         if grant.width in self.widths:
             self._nft.run(render_revoke(self._settings.name, grant))
 
-    def end_sessions(self, address: bytes) -> int:
-        """End the connections of `address` to `Settings.grant_ports`; count them."""
-        return end_sessions(address, self._settings.grant_ports)
+    def end_sessions(self, addresses: frozenset[bytes]) -> int:
+        """End the connections of `addresses` to `Settings.grant_ports`; count them."""
+        if self._chains():
+            # What a grant has begun may begin again for some seconds. That of others
+            # goes as well: it costs who is just connecting, and has lost the answer.
+            begun = [one.name for one in self._sets() if one.width is None]
+            table = f"inet {self._settings.name}"
+            lines = [f"flush set {table} {name}\n" for name in begun]
+            self._nft.run("".join(lines))
+        return end_sessions(addresses, self._settings.grant_ports)
 
     def warnings(self) -> list[str]:
         """Say what may keep granted packets out all the same. Changes nothing."""

@@ -107,9 +107,9 @@ class Pf:
         if any(one.grant == grant for one in entries):
             self._write([one for one in entries if one.grant != grant])
 
-    def end_sessions(self, address: bytes) -> int:
-        """End the connections of `address` to the ports of grants; count them."""
-        return end_all(address, self._settings.grant_ports)
+    def end_sessions(self, addresses: frozenset[bytes]) -> int:
+        """End the connections of `addresses` to the ports of grants; count them."""
+        return end_all(addresses, self._settings.grant_ports)
 
     def warnings(self) -> list[str]:
         """Say what may keep granted packets out all the same. Changes nothing."""

@@ -57,3 +57,9 @@ def _first_that_works(settings: Settings, clock: Clock) -> tuple[Firewall, str]:
             return firewall, f"{backend}, because it works here{others}"
         reasons.append(f"{backend} does not: {reason}")
     raise FirewallError(f"no packet filter works here: {'; '.join(reasons)}", _HINT)
+
+
+def others(used: Firewall, settings: Settings, clock: Clock) -> list[Firewall]:
+    """Return the back ends that work here beside the one that is `used`."""
+    made = [make(settings, clock) for make in _MAKERS.values()]
+    return [one for one in made if one.name != used.name and one.unavailable() is None]

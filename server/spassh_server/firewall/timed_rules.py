@@ -101,6 +101,9 @@ class TimedRules:
         }
         return list(live.values())
 
+    def forget_begun(self, addresses: frozenset[bytes]) -> None:
+        """Do nothing: here no grant is ever used up."""
+
     def sweep(self) -> float | None:
         """Delete what has expired; return when the next one will, or None."""
         now = self._clock()

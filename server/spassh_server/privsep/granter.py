@@ -11,25 +11,25 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_network
 from struct import pack
 
 from .. import config, events
-from ..addresses import text
+from ..addresses import place, text
 from ..clock import wall_clock
-from ..firewall import ActiveGrant, Firewall, FirewallError
+from ..firewall import ActiveGrant, Firewall, FirewallError, Network
 from ..firewall.attempts import attempt_all
-from ..firewall.select import choose
+from ..firewall.select import choose, others
 from ..firewall.watch import Watch
 from ..limits import OTHER_LINES_PER_SECOND, REPAIR_SECONDS
 from ..toml import ConfigError
 from . import message
 from .bounds import Bounds
 from .handout import Handout
-from .ledger import Ledger, place
+from .ledger import Ledger
 from .message import Answer, GrantMessage, MessageError, Revoke, RunMessage, Wanted
 from .programs import Programs
 from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
@@ -51,12 +51,15 @@ class Granter:
         programs: Programs,
         poll: select.poll,
         watch: Watch | None = None,
+        others: Sequence[Firewall] = (),
     ) -> None:
         """Take our end of the socket, and what we work with.
 
         `poll` is the one that `programs` registers its children with. `watch` hears of
-        changes to the packet filter, where the kernel tells of them.
+        changes to the packet filter, where the kernel tells of them. `others` may have
+        rules of an earlier configuration.
         """
+        self._others = others
         self._socket = sock
         self._handout = handout
         self._programs = programs
@@ -83,6 +86,7 @@ class Granter:
         if not self._socket.recv(message.SIZE, socket.MSG_PEEK):
             return
         self._firewall.prepare()
+        self._remove_others()
         self._firewall.repair()
         for active in self._firewall.grants():
             self._adopt(active)
@@ -96,6 +100,17 @@ class Granter:
                 continue
         finally:
             self._leave()
+
+    def _remove_others(self) -> None:
+        """Take away what another back end has left, now that ours is in place.
+
+        Its drop would stay, and nobody could be let through it.
+        """
+        for other in self._others:
+            try:
+                other.remove()
+            except FirewallError as error:
+                events.error(f"{other.name}: old rules stay: {error}", error.hint)
 
     def _leave(self) -> None:
         """Take back what nobody will end: the kernel does not, and we go."""
@@ -243,7 +258,7 @@ class Granter:
         ends = frozenset(
             address
             for address in addresses
-            if not any(ip_address(address) in one for one in self._always_allow)
+            if not any(_meets(address, one) for one in self._always_allow)
         )
         return self._firewall.end_sessions(ends)
 
@@ -291,6 +306,13 @@ def _concerns(wanted: Revoke, active: ActiveGrant, known: frozenset[bytes]) -> b
     # Somebody else at the same address may have had the same grant after this user, and
     # ipfw keeps no names. A grant too many is knocked for again; one too few stays.
     return active.user == wanted.user or place(active.grant.address) in known
+
+
+def _meets(address: bytes, network: Network) -> bool:
+    """Tell whether `address`, or all that it stands for, has a part in `network`."""
+    is_whole = len(address) == 16 and address == place(address)
+    meant = ip_network((address, 64)) if is_whole else ip_network(address)
+    return meant.version == network.version and meant.overlaps(network)
 
 
 def _watch() -> Watch | None:
@@ -350,6 +372,7 @@ def _work(sock: socket.socket, path: str) -> int:
                 programs=programs,
                 poll=poll,
                 watch=_watch(),
+                others=others(firewall, settings.firewall, wall_clock),
             ).serve()
         finally:
             programs.leave()

@@ -8,14 +8,10 @@ could otherwise have each of them remembered until the first is forgotten.
 
 from collections import OrderedDict
 
+from ..addresses import place
 from ..limits import ADDRESSES_PER_USER, MAX_USER_FILES, MAX_USERS_IN_MAIN_FILE
 
 _MAX_USERS = MAX_USER_FILES + MAX_USERS_IN_MAIN_FILE
-
-
-def place(address: bytes) -> bytes:
-    """Return what stands for `address`: itself, or the first one of its /64."""
-    return address if len(address) == 4 else address[:8] + bytes(8)
 
 
 class Ledger:

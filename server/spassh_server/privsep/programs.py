@@ -6,8 +6,10 @@ Without any in the configuration, this does nothing and takes no capability.
 import select
 import time
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
+from ..accounts import find_account as find_listener
 from ..addresses import text
 from ..clock import wall_clock
 from ..commands import match
@@ -15,13 +17,19 @@ from ..config import Config
 from ..firewall import Grant
 from ..toml import ConfigError
 from .hooks import Hooks
+from .job import Account, Ended, Job
 from .job_log import JobLog
-from .jobs import Account, Ended, Job, Jobs, check_program, find_account
+from .jobs import Jobs, check_program, find_account
 from .message import RunMessage
 from .sandbox import CAP_KILL, CAP_SETGID, CAP_SETUID
 
 _AT_ONCE: Final = 8
 _WAITING: Final = 64
+_COMMANDS_WAITING_EACH: Final = 4
+_HOOKS_WAITING_EACH: Final = 8
+"""Of one user, who must not keep all the others out."""
+_LEAVE_SECONDS: Final = 5
+"""For every on_close at the end. Whoever stops us waits for it."""
 _LONGEST_WAIT_SECONDS: Final = 60
 """The clock may be set while we wait for the end of a grant."""
 
@@ -37,17 +45,25 @@ class Programs:
         """
         self._settings = settings
         self._log = JobLog(time.monotonic)
-        self._accounts = find_accounts(settings)
-        self._commands = Jobs(poll, at_once=_AT_ONCE, waiting=_WAITING)
-        self._hook_jobs = Jobs(poll, at_once=_AT_ONCE, waiting=_WAITING)
+        self._known = find_accounts(settings)
+        self._commands = Jobs(
+            poll,
+            at_once=_AT_ONCE,
+            waiting=_WAITING,
+            waiting_each=_COMMANDS_WAITING_EACH,
+        )
+        self._hook_jobs = Jobs(
+            poll, at_once=_AT_ONCE, waiting=_WAITING, waiting_each=_HOOKS_WAITING_EACH
+        )
         self._hooks: Hooks | None = None
         if settings.on_open or settings.on_close:
-            self._hooks = Hooks(settings.run_dir, self._start_hook)
+            runner = _HookRunner(settings, self._known, self._hook_jobs, self._log)
+            self._hooks = Hooks(settings.run_dir, runner)
 
     @property
     def capabilities(self) -> frozenset[int]:
         """What it takes to become another account, and to end what runs as it."""
-        if not self._accounts:
+        if not self._known.accounts:
             return frozenset()
         return frozenset({CAP_SETUID, CAP_SETGID, CAP_KILL})
 
@@ -84,13 +100,15 @@ class Programs:
             self._log.command(wanted.user, address, command, argv, ended)
 
         job = Job(
+            self._known.programs[command.argv[0]],
             argv,
-            self._accounts[command.run_as],
+            self._known.accounts[command.run_as],
             command.seconds,
             say,
             {"SPASSH_USER": wanted.user, "SPASSH_ADDRESS": address},
             # One user's slow command keeps that user waiting, and nobody else.
             lane=wanted.user,
+            user=wanted.user,
         )
         return True, self._commands.start(job)
 
@@ -104,34 +122,86 @@ class Programs:
         if self._hooks is not None:
             self._hooks.closed(grant)
 
+    def forget(self, user: str) -> None:
+        """Drop the commands of `user` that still wait; what runs goes on."""
+        self._commands.drop(user)
+
+    def leave(self) -> None:
+        """End in good order: run on_close for all that is open, then `close`.
+
+        After a reboot nobody would know of it, for run_dir is empty then. Nor is it
+        known whether we come back, so a restart closes early as well, and the next
+        request for the grant opens again. What is not done within a few seconds stays
+        in the journal, for the next start of the same boot.
+        """
+        self._commands.close()
+        if self._hooks is not None:
+            self._hooks.close_all()
+            self._hook_jobs.finish(_LEAVE_SECONDS)
+        self.close()
+
     def close(self) -> None:
-        """End what still runs."""
+        """End what still runs. Each on_close that is owed stays in the journal."""
         self._commands.close()
         self._hook_jobs.close()
 
-    def _start_hook(
-        self, name: str, told: bytes, lane: str, done: Callable[[], None]
+
+class _Known(NamedTuple):
+    """What was looked up at the start."""
+
+    accounts: dict[str, Account]
+    """By name."""
+    programs: dict[str, str]
+    """What to execute, by the path as it is written."""
+
+
+class _HookRunner:
+    """Runs hooks as they are configured."""
+
+    def __init__(
+        self, settings: Config, known: _Known, jobs: Jobs, log: JobLog
+    ) -> None:
+        self._settings = settings
+        self._known = known
+        self._jobs = jobs
+        self._log = log
+
+    def start(
+        self, name: str, told: bytes, lane: str, user: str, done: Callable[[bool], None]
     ) -> None:
         settings = self._settings
         argv = settings.on_open if name == "on_open" else settings.on_close
         if not argv:
-            done()
+            # What is not there to be run has run, and the other one is told.
+            done(True)
             return
 
         def say(ended: Ended) -> None:
             self._log.hook(name, ended)
             if ended.status != "stopped":
-                done()
+                done(ended.status not in {"not-started", "dropped"})
 
-        account = self._accounts[settings.hook_user]
-        job = Job(argv, account, settings.hook_timeout, say, stdin=told, lane=lane)
-        # What was opened elsewhere has to be closed there, however busy we are.
-        if not self._hook_jobs.start(job, owed=name == "on_close"):
+        job = Job(
+            self._known.programs[argv[0]],
+            argv,
+            self._known.accounts[settings.hook_user],
+            settings.hook_timeout,
+            say,
+            stdin=told,
+            lane=lane,
+            user=user,
+            # What was opened elsewhere has to be closed there, however busy we are.
+            owed=name == "on_close",
+        )
+        if not self._jobs.start(job):
             say(Ended("not-started", 0, b"too many hooks wait", 0))
 
+    def drop(self, lane: str) -> None:
+        self._jobs.drop(lane)
 
-def find_accounts(settings: Config) -> dict[str, Account]:
-    """Look up every account that a program runs as, and see that programs are safe.
+
+def find_accounts(settings: Config) -> _Known:
+    """Look up every account that a program runs as, and every program.
 
     Raises:
         ConfigError: an account or a program is not there, or others may change it.
@@ -141,16 +211,27 @@ def find_accounts(settings: Config) -> dict[str, Account]:
     wanted += [
         (key, "hook_user", argv, settings.hook_user) for key, argv in hooks.items()
     ]
-    accounts = {}
+    known = _Known({}, {})
     for program_key, account_key, argv, account in wanted:
         if not argv:
             continue
         key = program_key
+        hint = "see spasshd.toml(5)"
         try:
-            check_program(argv[0])
+            known.programs[argv[0]] = check_program(argv[0])
             key = account_key
-            accounts[account] = find_account(account)
+            found = known.accounts[account] = find_account(account)
         except ValueError as error:
-            hint = "see spasshd.toml(5)"
             raise ConfigError(settings.path, 0, key, str(error), hint) from error
-    return accounts
+        if found.uid == _listener(settings):
+            problem = f"'{account}' is what the listener runs as"
+            hint = "give programs an account of their own: they could take it over"
+            raise ConfigError(settings.path, 0, key, problem, hint)
+    return known
+
+
+def _listener(settings: Config) -> int | None:
+    """Return the listener's uid, or None where it has no account, and cannot start."""
+    with suppress(ConfigError):
+        return find_listener(settings).uid
+    return None

@@ -85,7 +85,7 @@ def test_each_grant_is_read_from_its_own_element(name: str, grant: Grant) -> Non
 
 
 def test_what_rules_added_for_one_client_is_forgotten() -> None:
-    assert render_forget(SAVED, GRANT6.address) == (
+    assert render_forget(SAVED, frozenset({GRANT6.address})) == (
         "del spassh-f6-t22 2001:db8::2,tcp:40002\n"
     )
 

@@ -151,4 +151,4 @@ def test_the_kernel_does_not_have_to_be_able_to_do_it(
 
     monkeypatch.setattr(kill, "Netlink", Nothing)
     with pytest.raises(FirewallError, match="no such protocol"):
-        kill.end_sessions(CLIENT, ())
+        kill.end_sessions(frozenset({CLIENT}), ())

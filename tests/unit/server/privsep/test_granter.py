@@ -745,6 +745,30 @@ def test_what_cannot_be_taken_back_at_the_end_is_reported(
     assert "error: live grants stay: revoke failed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("resists", [False, True])
+def test_rules_of_another_back_end_go_when_ours_are_in_place(
+    listener: Listener,
+    firewall: RecordingFirewall,
+    capsys: pytest.CaptureFixture[str],
+    resists: bool,
+) -> None:
+    """Their drop would stay, and nobody could be let through it."""
+
+    class Other(RecordingFirewall):
+        def remove(self) -> None:
+            assert firewall.calls == ["prepare"]
+            super().remove()
+
+    other = Other()
+    if resists:
+        other.failing.add("remove")
+    listener.granter._others = [other]
+    answers = listener.run(wish())
+    assert other.calls == ["remove"]
+    assert [one.kind for one in answers] == [message.READY, message.GRANTED]
+    assert ("old rules stay: remove failed" in capsys.readouterr().err) is resists
+
+
 def test_a_clock_that_is_set_back_keeps_nothing_open(
     tmp_path: Path, clock: SimpleNamespace
 ) -> None:
@@ -1039,6 +1063,7 @@ class TestTheProgram:
             vars(firewall).update(of_firewall)
             stderr = io.StringIO()
             vars(granter_module)["choose"] = lambda *_: (firewall, "testing")
+            vars(granter_module)["others"] = lambda *_: []
             sys.stderr = stderr
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             for data in wanted:
@@ -1171,6 +1196,7 @@ class TestTheProgram:
                 return firewall, "testing"
 
             vars(granter_module)["choose"] = choose
+            vars(granter_module)["others"] = lambda *_: []
             return granter_module.main([str(configuration), str(theirs.detach())])
 
         assert in_child(work) == 0

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from unit.server.parties import HERE, HERE6, NOW, SSH
 
 from spassh_server.firewall import Grant, Width
+from spassh_server.privsep.hook_journal import FIELDS
 from spassh_server.privsep.hooks import Hooks
 
 START = NOW / 1000
@@ -35,6 +37,14 @@ CLOSE = {"event": "close", **TOLD, "seconds": 15}
 ENTRY = {**TOLD, "seconds": 15, "ends": START + 15}
 
 
+def line(entry: dict[str, Any]) -> bytes:
+    """Spell an entry as the journal does."""
+    return json.dumps([entry[key] for key in FIELDS]).encode() + b"\n"
+
+
+LINE = line(ENTRY)
+
+
 class Granter:
     """Hooks that are only noted, and a wall clock that is set by hand."""
 
@@ -46,17 +56,29 @@ class Granter:
         self.slow = False
         """Whether hooks go on until the test calls what is in `under_way`."""
         self.under_way: list[Callable[[], None]] = []
-        self.hooks = Hooks(str(run_dir), self._start)
+        self.waiting: dict[str, Callable[[bool], None]] = {}
+        """What on_open waits in each lane, while `full` is set."""
+        self.full = False
+        self.hooks = Hooks(str(run_dir), self)
 
-    def _start(
-        self, name: str, told: bytes, lane: str, done: Callable[[], None]
+    def start(
+        self, name: str, told: bytes, lane: str, user: str, done: Callable[[bool], None]
     ) -> None:
+        assert user == json.loads(told)["user"]
+        if self.full and name == "on_open":
+            self.waiting[lane] = done
+            return
         self.started.append((name, json.loads(told)))
         self.lanes.append(lane)
         if self.slow:
-            self.under_way.append(done)
+            self.under_way.append(partial(done, True))
         else:
-            done()
+            done(True)
+
+    def drop(self, lane: str) -> None:
+        done = self.waiting.pop(lane, None)
+        if done is not None:
+            done(False)
 
     def open(self, grant: Grant = GRANT, seconds: int = 15, user: str = "ada") -> None:
         self.hooks.opened(grant, seconds, user, self.now)
@@ -305,19 +327,46 @@ class TestAfterARestart:
     def test_a_kill_before_the_hook_started_closes_it_all_the_same(
         self, tmp_path: Path
     ) -> None:
-        def killed(
-            name: str,
-            told: bytes,
-            lane: str,
-            done: object,
-        ) -> None:
-            raise KeyboardInterrupt
+        class Killed(Granter):
+            def start(self, *_: object) -> None:
+                raise KeyboardInterrupt
 
-        hooks = Hooks(str(tmp_path), killed)
+        hooks = Killed(tmp_path).hooks
         with pytest.raises(KeyboardInterrupt):
             hooks.opened(GRANT, 15, "ada", START)
         other = Granter(tmp_path)
         assert other.wait(15) == [("on_close", CLOSE)]
+
+
+class TestAnOpeningThatDidNotBegin:
+    """Nothing was opened elsewhere, so nothing is owed to anybody."""
+
+    def test_because_it_was_refused_is_not_closed(self, granter: Granter) -> None:
+        granter.full = True
+        granter.open()
+        ((lane, done),) = granter.waiting.items()
+        granter.waiting.clear()
+        done(False)
+        assert lane
+        assert granter.wait(1000) == []
+        assert granter.restarted().wait(1000) == []
+
+    def test_before_the_grant_was_over_is_dropped(self, granter: Granter) -> None:
+        granter.full = True
+        granter.open()
+        assert granter.wait(15) == []
+        assert granter.waiting == {}
+        assert granter.restarted().wait(1000) == []
+
+
+def test_at_the_end_of_the_granter_all_that_is_open_is_closed(granter: Granter) -> None:
+    """After a reboot, nobody would know of it."""
+    granter.open()
+    granter.open(OTHERS[0])
+    granter.take()
+    granter.hooks.close_all()
+    assert [name for name, _ in granter.take()] == ["on_close", "on_close"]
+    assert granter.restarted().wait(1000) == []
 
 
 class TestTheFile:
@@ -329,8 +378,11 @@ class TestTheFile:
             b"\xff\xfe",
             b"{}",
             b"3",
-            b"[" + json.dumps(ENTRY).encode(),
+            LINE[:20],
             b"[" * 1000,
+            b"[]",
+            b"[3]",
+            b"[" + LINE + b"]",
         ],
     )
     def test_that_is_damaged_opens_and_closes_nothing(
@@ -343,39 +395,32 @@ class TestTheFile:
         assert granter.restarted().hooks.next_end() == granter.now + 15
 
     @pytest.mark.parametrize(
-        "broken",
+        "changes",
         [
-            None,
-            [],
-            "x",
-            *(
-                {key: value for key, value in ENTRY.items() if key != one}
-                for one in ENTRY
-            ),
-            ENTRY | {"more": 1},
-            ENTRY | {"user": 3},
-            ENTRY | {"address": None},
-            ENTRY | {"port": "22"},
-            ENTRY | {"source_port": "0"},
-            ENTRY | {"source_port": True},
-            ENTRY | {"seconds": 0},
-            ENTRY | {"seconds": 86_401},
-            ENTRY | {"seconds": 10**400},
-            ENTRY | {"seconds": 15.0},
-            ENTRY | {"ends": "now"},
-            ENTRY | {"ends": None},
-            ENTRY | {"ends": -1},
-            ENTRY | {"ends": 1e30},
-            ENTRY | {"ends": 10**400},
-            ENTRY | {"ends": float("nan")},
-            ENTRY | {"ends": float("inf")},
+            {"user": 3},
+            {"address": None},
+            {"port": "22"},
+            {"source_port": "0"},
+            {"source_port": True},
+            {"seconds": 0},
+            {"seconds": 86_401},
+            {"seconds": 10**400},
+            {"seconds": 15.0},
+            {"ends": "now"},
+            {"ends": None},
+            {"ends": -1},
+            {"ends": 1e30},
+            {"ends": 10**400},
+            {"ends": float("nan")},
+            {"ends": float("inf")},
         ],
     )
     def test_with_a_damaged_entry_keeps_the_others(
-        self, tmp_path: Path, broken: object
+        self, tmp_path: Path, changes: dict[str, object]
     ) -> None:
         whole = ENTRY | {"address": "192.0.2.9", "ends": int(START) + 3}
-        (tmp_path / "open-hooks").write_text(json.dumps([broken, whole]))
+        data = line(ENTRY | changes) + line(whole)
+        (tmp_path / "open-hooks").write_bytes(data)
         granter = Granter(tmp_path)
         assert granter.hooks.next_end() == START + 3
         assert [told["address"] for _, told in granter.wait(3)] == ["192.0.2.9"]
@@ -395,14 +440,13 @@ class TestTheFile:
     @pytest.mark.parametrize("name", ["open-hooks", "open-hooks.tmp"])
     def test_that_is_a_link_is_never_followed(self, tmp_path: Path, name: str) -> None:
         precious = tmp_path / "precious"
-        precious.write_text(json.dumps([ENTRY]))
-        before = precious.read_bytes()
+        precious.write_bytes(LINE)
         (tmp_path / name).symlink_to(precious)
         granter = Granter(tmp_path)
         assert granter.hooks.next_end() is None
         granter.open(seconds=60)
         granter.wait(60)
-        assert precious.read_bytes() == before
+        assert precious.read_bytes() == LINE
 
     def test_that_was_a_link_is_replaced_by_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "open-hooks").symlink_to(tmp_path / "nowhere")
@@ -419,8 +463,10 @@ class TestTheFile:
         assert granter.take() == [("on_open", OPEN)]
         assert granter.wait(15) == [("on_close", CLOSE)]
 
-    def test_forgets_what_is_over(self, granter: Granter) -> None:
-        for number in range(50):
+    def test_does_not_grow_with_what_is_over(self, granter: Granter) -> None:
+        for number in range(3000):
             granter.open(Grant(HERE, SSH, Width.FLOW, 1 + number))
             granter.wait(15)
-        assert json.loads(granter.path.read_text()) == []
+            granter.take()
+        assert len(granter.path.read_bytes().splitlines()) < 1100
+        assert granter.restarted().wait(1000) == []

@@ -1,13 +1,13 @@
 import pytest
 
 from spassh_server.commands import Command, parse_pattern
+from spassh_server.privsep.job import Ended
 from spassh_server.privsep.job_log import (
     LINE_CHARACTERS,
     OUTPUT_LINES,
     OUTPUT_LINES_PER_SECOND,
     JobLog,
 )
-from spassh_server.privsep.jobs import Ended
 
 RESTART = Command(
     "restart",

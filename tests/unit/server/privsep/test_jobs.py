@@ -12,13 +12,11 @@ import pytest
 from unit.server.child import NOBODY, in_child, needs_root
 
 from spassh_server.privsep import jobs as jobs_module
+from spassh_server.privsep.job import Account, Ended, Job
 from spassh_server.privsep.jobs import (
     GRACE_SECONDS,
     OUTPUT_BYTES,
     STDIN_BYTES,
-    Account,
-    Ended,
-    Job,
     Jobs,
     check_program,
     find_account,
@@ -58,7 +56,13 @@ class Granter:
     def __init__(self, at_once: int = 8, waiting: int = 64) -> None:
         self.clock = Hand()
         self.poll = select.poll()
-        self.jobs = Jobs(self.poll, at_once=at_once, waiting=waiting, clock=self.clock)
+        self.jobs = Jobs(
+            self.poll,
+            at_once=at_once,
+            waiting=waiting,
+            waiting_each=waiting,
+            clock=self.clock,
+        )
         self.ended: list[tuple[str, Ended]] = []
 
     def start(
@@ -90,6 +94,7 @@ class Granter:
         owed: bool = False,
     ) -> bool:
         job = Job(
+            argv[0],
             argv,
             account,
             seconds,
@@ -97,8 +102,9 @@ class Granter:
             {"SPASSH_USER": "alice"},
             stdin,
             lane,
+            owed=owed,
         )
-        return self.jobs.start(job, owed=owed)
+        return self.jobs.start(job)
 
     def turn(self) -> None:
         """Do what the granter does when poll(2) returns."""

@@ -1,9 +1,10 @@
 import pytest
 from unit.server.parties import HERE, HERE6, THERE
 
+from spassh_server.addresses import place
 from spassh_server.limits import ADDRESSES_PER_USER
 from spassh_server.privsep import ledger
-from spassh_server.privsep.ledger import Ledger, place
+from spassh_server.privsep.ledger import Ledger
 
 
 def address(number: int) -> bytes:
