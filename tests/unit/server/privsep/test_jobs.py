@@ -654,3 +654,27 @@ class TestAProgramsPath:
     def test_must_lead_to_a_program(self, path: str, problem: str) -> None:
         with pytest.raises(ValueError, match=f"^{problem}$"):
             check_program(path)
+
+
+def test_what_is_executed_does_not_change_with_a_link_that_others_own(
+    tmp_path: Path,
+) -> None:
+    """Else whoever owns a directory on the way would choose what root runs."""
+    (tmp_path / "current").symlink_to("/usr/bin")
+    written = str(tmp_path / "current" / "id")
+    checked = check_program(written)
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to(tmp_path)
+    assert checked == os.path.realpath("/usr/bin/id")
+    granter = Granter()
+    job = Job(
+        checked,
+        (written, "-u"),
+        ROOT,
+        30,
+        lambda ended: granter.ended.append(("", ended)),
+    )
+    assert granter.jobs.start(job)
+    while not granter.ended:
+        granter.turn()
+    assert granter.ended[0][1].status == "0"
