@@ -70,8 +70,7 @@ def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
     if not (yield from _admit(opened, datagram.source, now, scene.replay)):
         return
     for rule in rules(opened, datagram, now):
-        answer = "no" if rule.kept else "yes"
-        yield Step("policy", rule.kept, f"{rule.broken}: {answer}")
+        yield Step("policy", rule.kept, rule.demand if rule.kept else rule.broken)
         if not rule.kept:
             return
     decision = decide(opened, datagram, now, scene.widths)

@@ -43,6 +43,8 @@ class Rule(NamedTuple):
     """One rule that a request has to keep."""
 
     kept: bool
+    demand: str
+    """What it asks for."""
     broken: str
     """What is wrong if it is not kept: the reason of a refusal."""
 
@@ -78,27 +80,52 @@ def rules(opened: Opened, datagram: Datagram, now: int) -> Iterator[Rule]:
     request, user = opened.request, opened.user
     source = datagram.source
     address = request.address or source
-    yield Rule(user.not_before <= now, "the user is not allowed in yet")
-    yield Rule(not user.expires or now < user.expires, "the user has expired")
+    yield Rule(
+        user.not_before <= now,
+        "the user's beginning is past",
+        "the user is not allowed in yet",
+    )
+    yield Rule(
+        not user.expires or now < user.expires,
+        "the user has not expired",
+        "the user has expired",
+    )
     key = opened.key
-    yield Rule(not key.expires or now < key.expires, "the user's key has expired")
+    yield Rule(
+        not key.expires or now < key.expires,
+        "the user's key has not expired",
+        "the user's key has expired",
+    )
     yield Rule(
         not user.sources or _inside(source, user),
+        "the packet's source is one of the user's",
         "the packet's source is not in the user's sources",
     )
     # Of a command as well: the granter takes no message without such an address.
-    yield Rule(grantable(address), "not an address of one host")
+    yield Rule(
+        grantable(address),
+        "the address to allow is one host's",
+        "not an address of one host",
+    )
     if request.command:
-        yield Rule(bool(user.commands), "commands are not allowed")
+        yield Rule(
+            bool(user.commands), "the user has commands", "commands are not allowed"
+        )
         return
     yield Rule(
         address == source or user.any_address,
+        "the address to allow is the packet's source, or the user may name any",
         "the address to allow is not the packet's source",
     )
     port = Port(request.protocol, request.port)
-    yield Rule(port in user.ports, f"{port} is not in the user's ports")
+    yield Rule(
+        port in user.ports,
+        f"{port} is in the user's ports",
+        f"{port} is not in the user's ports",
+    )
     yield Rule(
         not leads_nowhere(user.forwards, port, address),
+        f"{port} is this host's, or leads to a host of the address's family",
         f"{port} leads to no host of the address's family",
     )
 

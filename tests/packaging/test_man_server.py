@@ -231,6 +231,13 @@ def refusals() -> set[str]:
         documentation = {
             id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)
         }
+        # What a rule demands is what `explain` says of one that is kept.
+        documentation |= {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Rule"
+            for part in ast.walk(node.args[1])
+        }
         found |= {
             constant(node).strip()
             for node in ast.walk(tree)

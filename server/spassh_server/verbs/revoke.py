@@ -13,6 +13,7 @@ from ..config import Config
 from ..daemon import is_alive
 from ..firewall import FirewallError
 from ..firewall.select import choose
+from ..userfiles import read_users
 
 
 def run(options: Namespace) -> int:
@@ -51,7 +52,15 @@ def run(options: Namespace) -> int:
                 text=f"{target} came from more addresses than are remembered:"
                 " some connections may go on",
             )
+    if target and not grants:
+        _say_if_unknown(settings, target)
     return _check(settings, target) if target else 0
+
+
+def _say_if_unknown(settings: Config, target: str) -> None:
+    """Say so if `target` is no user: it may be one misspelled, or one removed."""
+    if not _is_address(target) and target not in read_users(settings)[0].by_name:
+        events.say("note", text=f"no user is called {target}: see 'spasshd user list'")
 
 
 def _check(settings: Config, target: str) -> int:
@@ -73,6 +82,14 @@ def _check(settings: Config, target: str) -> int:
         )
         return 1
     return 0
+
+
+def _is_address(target: str) -> bool:
+    try:
+        ip_address(target)
+    except ValueError:
+        return False
+    return True
 
 
 def _spelled(target: str) -> str:

@@ -81,7 +81,7 @@ def test_every_step_of_a_genuine_packet_is_told() -> None:
         ),
         Step("replay", True, "not accepted before"),
         Step("time", True, "made 2025-12-31 23:59:58.500 UTC, 1.500 s ago"),
-        *(Step("policy", True, f"{rule.broken}: no") for rule in kept),
+        *(Step("policy", True, rule.demand) for rule in kept),
         Step(
             "grant",
             True,
@@ -169,17 +169,17 @@ def test_a_wrong_clock_is_told() -> None:
 @pytest.mark.parametrize(
     ("request_", "changes", "text"),
     [
-        ({"port": 23}, {}, "tcp/23 is not in the user's ports: yes"),
-        ({}, {"expires": NOW}, "the user has expired: yes"),
+        ({"port": 23}, {}, "tcp/23 is not in the user's ports"),
+        ({}, {"expires": NOW}, "the user has expired"),
         (
             {},
             {"sources": ["198.51.100.0/24"]},
-            "the packet's source is not in the user's sources: yes",
+            "the packet's source is not in the user's sources",
         ),
         (
             {"address": THERE},
             {},
-            "the address to allow is not the packet's source: yes",
+            "the address to allow is not the packet's source",
         ),
         (
             {"source_port": 8},

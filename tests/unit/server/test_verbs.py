@@ -163,6 +163,15 @@ class TestRevoke:
         with spasshd.answering({"grants": 0, "sessions": 0}):
             assert spasshd("revoke", "eve")[:2] == (0, "grants taken back: 0\n")
 
+    def test_of_a_name_that_nobody_has_says_so(self, spasshd: Spasshd) -> None:
+        """A typing error in an emergency must not look like success."""
+        assert spasshd("user", "add", "ada")[0] == 0
+        for target, said in (("eve", True), ("ada", False), ("192.0.2.7", False)):
+            with spasshd.answering({"grants": 0, "sessions": 0}):
+                code, _, err = spasshd("revoke", target)
+            assert code == 0
+            assert (f"no user is called {target}: see 'spasshd" in err) is said
+
     @pytest.mark.parametrize(
         ("target", "error"),
         [
