@@ -68,6 +68,23 @@ def test_the_first_address_of_a_64_stands_for_all_of_it(
     assert other.lives()
 
 
+@pytest.mark.parametrize("tracked", [True, False], ids=["tracked", "untracked"])
+def test_the_sessions_of_many_clients_end_at_once(
+    tracked: bool, network: Network
+) -> None:
+    """So many that each query is for all of them: theirs end, and no others."""
+    if tracked:
+        sh("nft", "-f", "-", text=TRACKING)
+    theirs = [network.session(CLIENT[version]) for version in VERSIONS]
+    others = [network.session(STRANGER[4]), network.session(STRANGER[6], 80)]
+    elsewhere = [bytes([203, 0, 113, number]) for number in range(1, 255)]
+    whole = [b"\x20\x01\x0d\xb8" + bytes([1, number, *bytes(10)]) for number in range(9)]
+    clients = [to(CLIENT[version]).address for version in VERSIONS]
+    assert end_sessions(frozenset([*elsewhere, *whole, *clients]), (SSH,)) == 2
+    assert all(map(is_reset, theirs))
+    assert all(session.lives() for session in others)
+
+
 def test_an_ipv4_connection_of_an_ipv6_socket_ends(network: Network) -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

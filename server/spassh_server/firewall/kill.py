@@ -8,7 +8,7 @@ linux/inet_diag.h and linux/netfilter/nfnetlink_conntrack.h.
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct, pack
 from struct import error as StructError  # noqa: N812 - it is an exception
 from typing import Final, NamedTuple
@@ -29,19 +29,22 @@ _ORIGINAL, _REPLY, _STATUS, _PROTOINFO, _ID, _ZONE, _FILTER = 1, 2, 3, 4, 12, 18
 _SEEN_REPLY = 1 << 1
 _TCP_ALIVE = frozenset({3, 4, 5})  # ESTABLISHED, FIN_WAIT, CLOSE_WAIT
 _MATCH_SOURCE = 1 << 0
+_MOST_QUERIES: Final = 4
+"""From more addresses on, we read all entries once: each query walks through all."""
 
 # sock_diag
 _SOCK_DIAG = 4
 _BY_FAMILY, _DESTROY = 20, 21
-_BYTECODE, _REMOTE_IS = 1, 8
+_BYTECODE, _JUMP_ALWAYS, _REMOTE_IS = 1, 1, 8
 _TCP_OPEN = sum(1 << state for state in (1, 2, 3, 4, 5, 8, 9, 11, 12))
 """All but LISTEN, TIME_WAIT and CLOSE."""
 _REQUEST = Struct("=BBBxI48s")  # family, protocol, extensions, states, socket
 _ANSWER = Struct("=B3x48s20x")  # family, socket
 _SOCKET = Struct("!HH16s16s12x")  # local port, remote port, local and remote address
-_CONDITION = Struct(
-    "=BBHBB2xi"
-)  # operation, where to if so, if not; family, bits, port
+_JUMP = Struct("=BBH")  # operation, where to if so, if not
+_CONDITION = Struct("=BBHBB2xi")  # the same; family, bits, port
+_QUERY_ADDRESSES: Final = 256
+"""How many of them go into one query: where to jump to is a number of 16 bits."""
 
 # rtnetlink
 _ROUTE = 0
@@ -110,14 +113,15 @@ def end_sessions(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> int:
     return len(ended)
 
 
-def render_flow_query(address: bytes, direction: int) -> bytes:
-    """Ask for the entries of conntrack whose packets in `direction` are of `address`.
+def render_flow_query(family: int, direction: int, address: bytes = b"") -> bytes:
+    """Ask for the entries of conntrack of `family`.
 
-    The answer may have others in it: kernels before 5.8 know no such filter, and those
+    With an IPv4 `address`, it is for those whose packets in `direction` are of it. The
+    answer may have others in it: kernels before 5.8 know no such filter, and those
     after it take one for an IPv6 address the wrong way round.
     """
-    query = _conntrack_header(address)
-    if len(address) == 4:
+    query = pack("!BBH", family, 0, 0)
+    if address:
         flags = attribute(direction, pack("=I", _MATCH_SOURCE))
         source = nested(1, attribute(1, address))
         query += nested(direction, source) + nested(_FILTER, flags)
@@ -150,19 +154,25 @@ def parse_flow(body: bytes, direction: int) -> Flow | None:
     return Flow(Connection(protocol, client, server), asked, is_alive, name)
 
 
-def render_socket_query(family: int, address: bytes) -> bytes:
-    """Ask for the open TCP sockets of `family` whose other end is at `address`.
+def render_socket_query(family: int, addresses: Iterable[bytes]) -> bytes:
+    """Ask for the open TCP sockets of `family` whose other end is at one of `addresses`.
 
-    The first address of a /64 stands for all of it.
+    The first address of a /64 stands for all of it. The kernel runs a small program for
+    each socket: who reaches its end is listed, who jumps beyond it is not.
     """
-    size = _CONDITION.size + len(address)
-    is_whole = len(address) == 16 and address == place(address)
-    bits = 64 if is_whole else 8 * len(address)
-    condition = _CONDITION.pack(
-        _REMOTE_IS, size, size + 4, _FAMILIES[len(address)], bits, -1
-    )
+    program = b""
+    for address in addresses:
+        size = _CONDITION.size + len(address)
+        is_whole = len(address) == 16 and address == place(address)
+        bits = 64 if is_whole else 8 * len(address)
+        condition = _CONDITION.pack(
+            _REMOTE_IS, size, size + _JUMP.size, _FAMILIES[len(address)], bits, -1
+        )
+        # If so, to the end; if not, to the next condition, or beyond the end.
+        to_end = _JUMP.pack(_JUMP_ALWAYS, _JUMP.size, _JUMP.size + len(program))
+        program = condition + address + (to_end + program if program else b"")
     request = _REQUEST.pack(family, _TCP, 0, _TCP_OPEN, b"")
-    return request + attribute(_BYTECODE, condition + address)
+    return request + attribute(_BYTECODE, program)
 
 
 def parse_socket(body: bytes) -> tuple[Connection, bytes]:
@@ -185,14 +195,10 @@ def parse_socket(body: bytes) -> tuple[Connection, bytes]:
 def _flows(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> list[Flow]:
     """Return what conntrack has of the clients' connections to `ports`."""
     found: list[Flow] = []
-    ipv6 = frozenset(one for one in addresses if len(one) == 16)
     # Of a connection that is older than conntrack, the server may have spoken first.
     for way in (_ORIGINAL, _REPLY):
-        for address in addresses - ipv6:
-            found += _read_flows(address, way, frozenset({address}))
-        if ipv6:
-            # All that there is, once: the kernel finds none of them by address.
-            found += _read_flows(bytes(16), way, ipv6)
+        for query, wanted in _flow_queries(addresses, way):
+            found += _read_flows(query, way, wanted)
     return [
         flow
         for flow in found
@@ -201,10 +207,23 @@ def _flows(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> list[Flow]:
     ]
 
 
+def _flow_queries(
+    addresses: frozenset[bytes], direction: int
+) -> Iterator[tuple[bytes, frozenset[bytes]]]:
+    """Yield what to ask for, and whose entries to take from the answer."""
+    for size, family in _FAMILIES.items():
+        wanted = frozenset(one for one in addresses if len(one) == size)
+        if family == socket.AF_INET and len(wanted) <= _MOST_QUERIES:
+            for address in wanted:
+                query = render_flow_query(family, direction, address)
+                yield query, frozenset({address})
+        elif wanted:
+            yield render_flow_query(family, direction), wanted
+
+
 def _read_flows(
-    address: bytes, direction: int, wanted: frozenset[bytes]
+    query: bytes, direction: int, wanted: frozenset[bytes]
 ) -> Iterator[Flow]:
-    query = render_flow_query(address, direction)
     # The beginning of the client's address is in an entry, and cheap to find.
     marks = {one[:8] for one in wanted}
     with Netlink(NETFILTER) as netlink:
@@ -227,7 +246,7 @@ def _forget(flows: list[Flow]) -> set[Connection]:
     ended = set()
     with Netlink(NETFILTER) as netlink:
         for flow in flows:
-            header = _conntrack_header(flow.asked.address)
+            header = render_flow_query(_FAMILIES[len(flow.asked.address)], _ORIGINAL)
             if _was_done(netlink, _CT_DELETE, header + flow.name) and flow.is_alive:
                 ended.add(flow.connection)
     return ended
@@ -241,16 +260,13 @@ def _destroy_sockets(
     Conntrack does not know of a connection that no rule has ever asked about, and
     sockets do not know which port the client asked for.
     """
-    asked = [
-        (family, address)
-        for address in addresses
-        # A socket of IPv6 may have an IPv4 address at its other end.
-        for family in {_FAMILIES[len(address)], socket.AF_INET6}
-    ]
+    ipv4 = [one for one in addresses if len(one) == 4]
+    # A socket of IPv6 may have an IPv4 address at its other end.
+    asked = ((socket.AF_INET, ipv4), (socket.AF_INET6, list(addresses)))
     ended = set()
     with Netlink(_SOCK_DIAG) as netlink:
-        for family, address in asked:
-            for connection, request in _sockets(netlink, family, address):
+        for family, whose in asked:
+            for connection, request in _sockets(netlink, family, whose):
                 port = Port(_TCP, connection.server.port)
                 if (port in ports or connection in wanted) and _was_done(
                     netlink, _DESTROY, request
@@ -260,15 +276,19 @@ def _destroy_sockets(
 
 
 def _sockets(
-    netlink: Netlink, family: int, address: bytes
+    netlink: Netlink, family: int, addresses: list[bytes]
 ) -> list[tuple[Connection, bytes]]:
-    query = render_socket_query(family, address)
+    found = []
     try:
-        return [parse_socket(body) for body in netlink.dump(_BY_FAMILY, query)]
+        for at in range(0, len(addresses), _QUERY_ADDRESSES):
+            some = addresses[at : at + _QUERY_ADDRESSES]
+            answer = netlink.dump(_BY_FAMILY, render_socket_query(family, some))
+            found += [parse_socket(body) for body in answer]
     except OSError as error:
         if error.errno in _UNSUPPORTED:
             return []
         raise
+    return found
 
 
 def _was_done(netlink: Netlink, kind: int, body: bytes) -> bool:
@@ -295,10 +315,6 @@ def _is_ours(address: bytes) -> bool:
         and _ROUTE_HEADER.unpack_from(answer)[2] == _TO_THIS_HOST
         for answer in answers
     )
-
-
-def _conntrack_header(address: bytes) -> bytes:
-    return pack("!BBH", _FAMILIES[len(address)], 0, 0)
 
 
 def _parse_tuple(data: bytes) -> tuple[End, End, int]:

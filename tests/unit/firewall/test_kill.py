@@ -114,22 +114,30 @@ def test_any_bytes_are_an_entry_or_none_or_an_error(body: bytes) -> None:
             parse(body)
 
 
-def test_the_filter_is_for_ipv4_alone() -> None:
-    query = parse_attributes(render_flow_query(CLIENT, REPLY)[4:])
+def test_entries_are_asked_for_by_family_and_by_the_address_if_there_is_one() -> None:
+    query = parse_attributes(render_flow_query(socket.AF_INET, REPLY, CLIENT)[4:])
     assert query == {
         REPLY: nested(1, attribute(1, CLIENT)),
         25: attribute(REPLY, pack("=I", 1)),
     }
-    six = b"\x20\x01\x0d\xb8" + bytes(12)
-    assert render_flow_query(six, REPLY) == pack("!BBH", socket.AF_INET6, 0, 0)
+    assert render_flow_query(socket.AF_INET6, REPLY) == bytes([10, 0, 0, 0])
 
 
 def test_sockets_are_asked_for_by_their_other_end() -> None:
-    query = render_socket_query(socket.AF_INET6, CLIENT)
+    query = render_socket_query(socket.AF_INET6, [CLIENT])
     assert query[:2] == bytes([socket.AF_INET6, 6])
     (program,) = parse_attributes(query[56:]).values()
     # If so, on to its end, which accepts; if not, beyond it, which does not.
     assert program == pack("=BBHBBxxi4s", 8, 16, 20, 2, 32, -1, CLIENT)
+
+
+def test_sockets_of_several_ends_are_asked_for_at_once() -> None:
+    query = render_socket_query(socket.AF_INET6, [CLIENT, SERVER])
+    (program,) = parse_attributes(query[56:]).values()
+    # If so, on to a jump to the end; if not, over it to the next.
+    first = pack("=BBHBBxxi4s", 8, 16, 20, 2, 32, -1, SERVER)
+    last = pack("=BBHBBxxi4s", 8, 16, 20, 2, 32, -1, CLIENT)
+    assert program == first + pack("=BBH", 1, 4, 4 + len(last)) + last
 
 
 def test_an_ipv4_address_in_a_socket_of_ipv6_is_one_of_ipv4() -> None:
