@@ -26,6 +26,8 @@ PLAIN_TIMEOUT: Final = 60
 # can serve many destinations. socket has the name since Python 3.12 only.
 _IP_BIND_ADDRESS_NO_PORT = 24
 
+_FAILED: Final = select.POLLERR | select.POLLHUP
+
 
 class Target(NamedTuple):
     """Whom to reach, for the messages as well as for the sockets."""
@@ -167,10 +169,17 @@ class _Race:
 
     def _wait(self, seconds: float) -> socket.socket | None:
         """Wait for answers, and return the first socket that was let in."""
-        for fd, _ in self._poll.poll(1000 * seconds):
-            attempt = self._attempts.pop(fd)
-            self._poll.unregister(fd)
+        for fd, event in self._poll.poll(1000 * seconds):
+            attempt = self._attempts[fd]
             code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if not code and event & _FAILED:
+                if not event & select.POLLHUP:
+                    # Linux may say that there is an error before it says which: the
+                    # next poll(2) returns at once, and then SO_ERROR has it.
+                    continue
+                code = errno.ECONNABORTED
+            del self._attempts[fd]
+            self._poll.unregister(fd)
             if not code:
                 self._tell(f"connected to {self._addresses[attempt.address]}")
                 return attempt.sock

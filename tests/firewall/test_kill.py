@@ -78,7 +78,9 @@ def test_the_sessions_of_many_clients_end_at_once(
     theirs = [network.session(CLIENT[version]) for version in VERSIONS]
     others = [network.session(STRANGER[4]), network.session(STRANGER[6], 80)]
     elsewhere = [bytes([203, 0, 113, number]) for number in range(1, 255)]
-    whole = [b"\x20\x01\x0d\xb8" + bytes([1, number, *bytes(10)]) for number in range(9)]
+    whole = [
+        b"\x20\x01\x0d\xb8" + bytes([1, number, *bytes(10)]) for number in range(9)
+    ]
     clients = [to(CLIENT[version]).address for version in VERSIONS]
     assert end_sessions(frozenset([*elsewhere, *whole, *clients]), (SSH,)) == 2
     assert all(map(is_reset, theirs))

@@ -22,6 +22,9 @@ KEYS = Keys(CLIENT_SECRET, SERVER_KEYS.public, PSK_BYTES)
 
 NOW_MS = 1_700_000_000_000
 
+PATIENCE = 20
+"""Seconds after which what a test waits for will not come any more."""
+
 LOOPBACKS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 FIELDS = {
@@ -176,6 +179,7 @@ class Shut:
         self.tcp = socket.socket()
         self.tcp.bind(("127.0.0.1", 0))
         self.tcp.listen(0)
+        self.tcp.settimeout(PATIENCE)
         self._fillers = [socket.create_connection(self.tcp.getsockname())]
 
     def __enter__(self) -> Self:

@@ -10,15 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from unit.client.parties import Gate, Home, Shut, invite, open_knock
+from unit.client.parties import PATIENCE, Gate, Home, Shut, invite, open_knock
 
 import spassh
 from spassh.cli import main, proxy_arguments
 from spassh.errors import UsageError
 
 ROOT = Path(__file__).parents[3]
-
-PATIENCE = 20
 
 Program = subprocess.Popen[bytes]
 
