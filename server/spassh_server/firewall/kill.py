@@ -155,7 +155,7 @@ def parse_flow(body: bytes, direction: int) -> Flow | None:
 
 
 def render_socket_query(family: int, addresses: Iterable[bytes]) -> bytes:
-    """Ask for the open TCP sockets of `family` whose other end is at one of `addresses`.
+    """Ask for the open TCP sockets of `family` whose other end is among `addresses`.
 
     The first address of a /64 stands for all of it. The kernel runs a small program for
     each socket: who reaches its end is listed, who jumps beyond it is not.
