@@ -11,9 +11,10 @@ import time
 from typing import Any, NoReturn
 
 from .errors import SpasshError, UsageError
+from .patterns import Wanted
 from .ui import show, silent, storyteller
 
-_PROXY_HINT = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
+_PROXY_HINT = "usage: spassh proxy [--fdpass] [-v] HOST PORT [NAME [LOGIN]]"
 
 _INTERRUPTED = 130
 """What the shell makes of SIGINT."""
@@ -48,9 +49,9 @@ def _proxy(arguments: list[str]) -> NoReturn:
         _occupy_standard_descriptors()
         from .proxy import Clocks, proxy
 
-        host, port, fdpass, verbose = proxy_arguments(arguments)
+        wanted, port, fdpass, verbose = proxy_arguments(arguments)
         tell = storyteller(time.monotonic, began) if verbose else silent
-        proxy(host, port, Clocks(time.monotonic, _utc_ms), tell, fdpass=fdpass)
+        proxy(wanted, port, Clocks(time.monotonic, _utc_ms), tell, fdpass=fdpass)
     except SpasshError as error:
         show(error)
         code = error.exit_code
@@ -65,8 +66,8 @@ def _asks_for_help(arguments: list[str]) -> bool:
     return not {"-h", "--help"}.isdisjoint(arguments[:end])
 
 
-def proxy_arguments(arguments: list[str]) -> tuple[str, int, bool, bool]:
-    """Return host, port, and whether `--fdpass` and `-v` are set.
+def proxy_arguments(arguments: list[str]) -> tuple[Wanted, int, bool, bool]:
+    """Return whom to reach, the port, and whether `--fdpass` and `-v` are set.
 
     By hand, for argparse alone would take as long as all the rest of our own code.
 
@@ -84,16 +85,17 @@ def proxy_arguments(arguments: list[str]) -> tuple[str, int, bool, bool]:
             words.append(argument)
     for unknown in sorted(flags - {"--fdpass", "-v", "--verbose"}):
         raise UsageError(f"unknown option {unknown}", _PROXY_HINT)
-    if len(words) != 2 or not words[0]:
+    if not 2 <= len(words) <= 4 or not words[0]:
         raise UsageError("proxy takes a host and a port", _PROXY_HINT)
-    host, port = words
+    host, port, *more = words
     if host.startswith("-"):
         # It would be an option to the next program that is told of it.
         raise UsageError(f"not a host: {host}", "no host's name begins with '-'")
     digits = port.isascii() and port.isdigit() and len(port) <= 5
     if not (digits and 0 < int(port) < 1 << 16):
         raise UsageError(f"not a port: {port}", "a port is a number from 1 to 65535")
-    return host, int(port), "--fdpass" in flags, bool(flags & {"-v", "--verbose"})
+    verbose = bool(flags & {"-v", "--verbose"})
+    return Wanted(host, *more), int(port), "--fdpass" in flags, verbose
 
 
 def _other_verb(arguments: list[str]) -> None:

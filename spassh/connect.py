@@ -4,9 +4,8 @@ import errno
 import os
 import select
 import socket
-import sys
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from .errors import (
     RefusedError,
@@ -15,18 +14,26 @@ from .errors import (
     UnreachableError,
     lower_reason,
 )
-from .resolve import Address, SocketAddress
-from .schedule import Action, Schedule
+from .resolve import Address
+from .schedule import Action, Plan, Schedule
+from .source import Source
 from .ui import Tell
 
 PLAIN_TIMEOUT: Final = 60
 """Seconds for each address of a host without a profile."""
 
-# Linux lets the port be chosen when the destination is known, so that one source port
-# can serve many destinations. socket has the name since Python 3.12 only.
-_IP_BIND_ADDRESS_NO_PORT = 24
-
 _FAILED: Final = select.POLLERR | select.POLLHUP
+
+
+class Knock(Protocol):
+    """Sends a fresh datagram to an address, and returns where it came from."""
+
+    def __call__(self, address: Address, /, *, narrow: bool) -> Source:
+        """Knock; if `narrow`, for a connection from a single source port.
+
+        Raises:
+            OSError: this computer has no way to that address.
+        """
 
 
 class Target(NamedTuple):
@@ -70,26 +77,24 @@ def plainly(
 
 def through(
     target: Target,
-    knock: Callable[[Address], SocketAddress],
+    knock: Knock,
     clock: Callable[[], float],
-    timeout: float,
+    plan: Plan,
     tell: Tell,
 ) -> socket.socket:
     """Knock, then connect, until one socket is established.
 
-    `knock` sends a fresh datagram to an address and returns where it came from.
-
     Raises:
         SpasshError: no address lets us in; the exit code tells in which way.
     """
-    race = _Race(target.addresses, knock, clock, timeout, tell)
+    race = _Race(target.addresses, knock, clock, plan, tell)
     sock = race.run()
     if sock:
         return _ready(sock)
     raise _failure(
         target,
         race.errors.values(),
-        timeout,
+        plan.timeout,
         "see that this computer's clock is right, that the knock's UDP port is let"
         " through, and what the server's log says",
     )
@@ -109,17 +114,17 @@ class _Race:
     def __init__(
         self,
         addresses: list[Address],
-        knock: Callable[[Address], SocketAddress],
+        knock: Knock,
         clock: Callable[[], float],
-        timeout: float,
+        plan: Plan,
         tell: Tell,
     ) -> None:
         self._addresses = addresses
         self._knock = knock
         self._clock = clock
         self._tell = tell
-        self._schedule = Schedule(len(addresses), clock(), timeout)
-        self._sources: dict[int, SocketAddress] = {}
+        self._schedule = Schedule(len(addresses), clock(), plan)
+        self._sources: dict[int, Source] = {}
         self._attempts: dict[int, _Attempt] = {}
         self._poll = select.poll()
         self.errors: dict[int, OSError] = {}
@@ -133,33 +138,42 @@ class _Race:
                 if winner:
                     return winner
                 step = self._schedule.step(self._clock())
-                if step and step.action is Action.KNOCK:
-                    self._knock_at(step.address)
-                elif step:
+                if step and step.action is Action.DIAL:
                     self._dial(step.address)
+                elif step:
+                    self._knock_at(step.address, narrow=step.action is Action.KNOCK)
             return None
         finally:
             # At once: a socket that is closed before its SYN is answered never was a
             # connection, and sshd does not hear of it.
             for attempt in self._attempts.values():
                 attempt.sock.close()
+            for source in self._sources.values():
+                source.close()
 
-    def _knock_at(self, index: int) -> None:
+    def _knock_at(self, index: int, *, narrow: bool) -> None:
         address = self._addresses[index]
+        if index in self._sources:
+            self._sources.pop(index).close()
         try:
-            self._sources[index] = self._knock(address)
+            source = self._knock(address, narrow=narrow)
         except OSError as error:
             self._tell(f"no way to {address}: {lower_reason(error)}")
             self.errors[index] = error
             self._schedule.hopeless(index, self._clock())
         else:
+            self._sources[index] = source
             self._schedule.knocked(index, self._clock())
-            self._tell(f"knocked at {address} from {self._sources[index][0]}")
+            port = f" port {source.port}" * narrow
+            self._tell(f"knocked at {address} from {source.address[0]}{port}")
 
     def _dial(self, index: int) -> None:
         address, dialled = self._addresses[index], self._clock()
+        source = self._sources[index]
+        # A port is for one dial.
+        self._sources[index] = source._replace(tcp=None)
         try:
-            sock = _start_connecting(address, self._sources[index])
+            sock = _start_connecting(address, source)
         except OSError as error:
             self._failed(index, dialled, error)
             return
@@ -195,14 +209,11 @@ class _Race:
         self._tell(f"{self._addresses[index]}: {lower_reason(error)}: {ending}")
 
 
-def _start_connecting(address: Address, source: SocketAddress) -> socket.socket:
-    """Send a SYN from the address that knocked: only that one is let in."""
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+def _start_connecting(address: Address, source: Source) -> socket.socket:
+    """Send a SYN from where the knock came from: only that is let in."""
+    sock = source.take(address.family)
     try:
         sock.setblocking(False)
-        if sys.platform == "linux":
-            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-        sock.bind((source[0], 0, *source[2:]))
         code = sock.connect_ex(address.sockaddr)
         if code not in {0, errno.EINPROGRESS}:
             raise _os_error(code)

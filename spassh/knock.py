@@ -1,6 +1,5 @@
 """The knock: one sealed datagram, sent from the address that will dial."""
 
-import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -10,7 +9,8 @@ from .protocol.errors import Unauthentic
 from .protocol.limits import RANDOMNESS_SIZE
 from .protocol.packet import ClientKeys, seal
 from .protocol.request import TCP, Request
-from .resolve import Address, SocketAddress
+from .resolve import Address
+from .source import Source, open_narrow, open_wide, spare_port
 
 _LEAVE_IT_TO_THE_SERVER: Final = 0
 
@@ -18,7 +18,15 @@ _LEAVE_IT_TO_THE_SERVER: Final = 0
 class Knocker:
     """Knocks at one server for one TCP port."""
 
-    __slots__ = ("_keys", "_now_ms", "_port", "_randomness", "_ready", "knock_port")
+    __slots__ = (
+        "_keys",
+        "_now_ms",
+        "_port",
+        "_randomness",
+        "_ready",
+        "_ready_port",
+        "knock_port",
+    )
 
     def __init__(
         self,
@@ -27,8 +35,10 @@ class Knocker:
         port: int,
         now_ms: Callable[[], int],
         randomness: Callable[[int], bytes],
+        *,
+        narrow: bool = True,
     ) -> None:
-        """Prepare for knocks that ask for the TCP `port`.
+        """Prepare for knocks at the TCP `port`, the first of them `narrow` or not.
 
         Raises:
             ProfileError: the server's key is none that anybody could have.
@@ -38,9 +48,10 @@ class Knocker:
         self._port = port
         self._now_ms = now_ms
         self._randomness = randomness
+        self._ready_port = spare_port() if narrow else 0
         try:
             # Ahead of time: the name server may still be thinking.
-            self._ready = self._seal()
+            self._ready = self._seal(self._ready_port)
         except Unauthentic as error:
             raise ProfileError(
                 profile.path,
@@ -48,30 +59,48 @@ class Knocker:
                 "ask the server's administrator for a new invite",
             ) from error
 
-    def _seal(self) -> bytes:
+    def _seal(self, source_port: int) -> bytes:
         request = Request(
             time=self._now_ms(),
             protocol=TCP,
             port=self._port,
             lifetime=_LEAVE_IT_TO_THE_SERVER,
+            source_port=source_port,
         )
         return seal(request, self._keys, self._randomness(RANDOMNESS_SIZE))
 
-    def knock(self, address: Address) -> SocketAddress:
+    def knock(self, address: Address, *, narrow: bool) -> Source:
         """Send a datagram that was never sent before; return where it came from.
+
+        Args:
+            address: whom to knock at.
+            narrow: whether to ask for a connection from a single source port.
 
         Raises:
             OSError: this computer has no way to that address.
         """
-        datagram, self._ready = self._ready or self._seal(), b""
         # A new socket for each: an ICMP error that answers the last knock says nothing
         # (spasshd has no socket, so closed ports are its normal state), and a changed
         # route gives a changed source.
-        with socket.socket(address.family, socket.SOCK_DGRAM) as sock:
-            sock.connect(address.at_port(self.knock_port))
-            try:  # noqa: SIM105 - contextlib costs a millisecond
-                sock.send(datagram)
-            except ConnectionRefusedError:
-                pass
-            source: SocketAddress = sock.getsockname()
-            return source
+        if narrow:
+            udp, source = open_narrow(address, self.knock_port, self._ready_port)
+        else:
+            udp, source = open_wide(address, self.knock_port)
+        try:
+            udp.send(self._datagram(source.port))
+        except ConnectionRefusedError:
+            pass
+        except OSError:
+            source.close()
+            raise
+        finally:
+            udp.close()
+        return source
+
+    def _datagram(self, source_port: int) -> bytes:
+        """Return the one that was sealed ahead, if it fits, and else a new one."""
+        ready, ready_port = self._ready, self._ready_port
+        self._ready, self._ready_port = b"", 0
+        if ready and ready_port == source_port:
+            return ready
+        return self._seal(source_port)

@@ -6,10 +6,10 @@ library. spassh.toml(5) documents the files.
 """
 
 import os
-import socket
 from typing import Any, Final, NamedTuple
 
 from .errors import ProfileError, lower_reason
+from .patterns import Rank, Wanted, check_entry, rank
 from .private import PrivateFile, shell_word
 from .protocol.errors import TextFormError
 from .protocol.limits import DEFAULT_KNOCK_PORT
@@ -20,10 +20,18 @@ DEFAULT_TIMEOUT: Final = 10
 
 MAX_TIMEOUT: Final = 600
 
+WIDTHS: Final = ("auto", "flow", "address")
+TRANSPORTS: Final = ("udp",)
+
+MAX_KNOCKS: Final = 32
+
 _AGAIN = "import the invite again with 'spassh import --force'"
 
 _REQUIREMENTS: Final = {
-    "hosts": ("a list of host names and addresses", 'hosts = ["server.example"]'),
+    "hosts": (
+        "a list of host names, addresses and patterns, not all of which begin with '!'",
+        'hosts = ["server.example", "*.inside.example", "!public.inside.example"]',
+    ),
     "user": ("a user's name", 'user = "alice"'),
     "server": ("a key that begins with 'spassh-public-'", 'server = "spassh-public-…"'),
     "psk": ("a key that begins with 'spassh-psk-'", 'psk = "spassh-psk-…"'),
@@ -33,6 +41,13 @@ _REQUIREMENTS: Final = {
         f"a whole number of seconds from 1 to {MAX_TIMEOUT}",
         f"timeout = {DEFAULT_TIMEOUT}",
     ),
+    "name": ("a host name or an address", 'name = "server.example"'),
+    "width": (f"one of {', '.join(WIDTHS)}", f'width = "{WIDTHS[0]}"'),
+    "schedule": (
+        f"1 to {MAX_KNOCKS} growing milliseconds, from 0 to {1000 * MAX_TIMEOUT}",
+        "schedule = [0, 200, 1000]",
+    ),
+    "transport": (f"one of {', '.join(TRANSPORTS)}", f'transport = "{TRANSPORTS[0]}"'),
 }
 """Every key of a profile: what it must be, and an example for the hint."""
 
@@ -49,6 +64,12 @@ class Profile(NamedTuple):
     """Empty means the client's own key file."""
     port: int = DEFAULT_KNOCK_PORT
     timeout: int = DEFAULT_TIMEOUT
+    name: str = ""
+    """What to resolve instead of what ssh says, or empty."""
+    width: str = WIDTHS[0]
+    schedule: tuple[int, ...] = ()
+    """When to knock, in milliseconds; empty leaves it to `schedule.KNOCKS`."""
+    transport: str = TRANSPORTS[0]
 
 
 class Keys(NamedTuple):
@@ -69,42 +90,48 @@ def own_key_path(home: str) -> str:
     return os.path.join(home, "key")
 
 
-def find(home: str, host: str) -> Profile | None:
-    """Return the profile for `host`, or None if there is none.
+def find(home: str, wanted: Wanted) -> Profile | None:
+    """Return the profile for whom ssh wants to reach, or None if there is none.
+
+    One that names the host itself comes before one with a pattern, and then one that
+    names the login before one that does not. Of several patterns, the first counts.
 
     A broken profile matters to the hosts that it names. If it is so broken that it
     cannot say which, it matters to every host without another profile: a plain
     connection to a port that is shut would only hang, and nobody would know why.
 
     Raises:
-        ProfileError: the profile for `host` cannot be used.
+        ProfileError: the profile for the host cannot be used.
     """
-    wanted = canonical(host)
-    found: Profile | None = None
+    found: tuple[Rank, PrivateFile, dict[str, Any]] | None = None
     broken: ProfileError | None = None
     for path in profile_paths(home):
         try:
             file = PrivateFile(path)
             table = _parse(file)
-            hosts = _hosts(file.path, table)
+            fit = rank(_hosts(file.path, table), wanted)
         except FileNotFoundError:
             continue  # It was there a moment ago, or it is a link to nowhere.
         except ProfileError as error:
             broken = broken or error
             continue
-        if wanted not in map(canonical, hosts):
+        if fit is None:
             continue
-        file.check()
-        if found:
+        if found is not None and found[0] == fit and fit.is_exact:
             raise ProfileError(
                 path,
-                f"names '{host}' as {found.path} does",
+                f"names '{wanted.host}' as {found[1].path} does",
                 f"take the host out of one of them, or: rm {shell_word(path)}",
             )
-        found = _profile(path, table)
-    if broken and not found:
-        raise broken
-    return found
+        if found is None or fit > found[0]:
+            found = fit, file, table
+    if found is None:
+        if broken:
+            raise broken
+        return None
+    _, file, table = found
+    file.check()
+    return _profile(file.path, table)
 
 
 def read_profile(path: str) -> Profile:
@@ -141,22 +168,6 @@ def profile_paths(home: str) -> list[str]:
         for name in sorted(names)
         if name.endswith(".toml") and not name.startswith(".")
     ]
-
-
-def canonical(host: str) -> str | bytes:
-    """Return what is equal for two spellings of one host.
-
-    An address becomes its bytes, and the zone id if it has one. A name loses its case
-    and the dot at its end.
-    """
-    address, percent, zone = host.partition("%")
-    families = (socket.AF_INET6,) if percent else (socket.AF_INET, socket.AF_INET6)
-    for family in families:
-        try:
-            return socket.inet_pton(family, address) + os.fsencode(zone)
-        except (OSError, ValueError):
-            pass
-    return host.lower().removesuffix(".")
 
 
 def load_keys(profile: Profile, home: str) -> Keys:
@@ -248,6 +259,10 @@ def _profile(path: str, table: dict[str, Any]) -> Profile:
         _string(path, table, "secret") if "secret" in table else "",
         _integer(path, table, "port", DEFAULT_KNOCK_PORT, 65535),
         _integer(path, table, "timeout", DEFAULT_TIMEOUT, MAX_TIMEOUT),
+        _name(path, table),
+        _choice(path, table, "width", WIDTHS),
+        _schedule(path, table),
+        _choice(path, table, "transport", TRANSPORTS),
     )
 
 
@@ -259,10 +274,44 @@ def _hosts(path: str, table: dict[str, Any]) -> tuple[str, ...]:
         if type(host) is not str:
             raise _wrong(path, "hosts")
         try:
-            check_host(host)
+            check_entry(host)
         except TextFormError as error:
             raise _wrong(path, "hosts") from error
+    if all(host.startswith("!") for host in hosts):
+        raise _wrong(path, "hosts")
     return tuple(hosts)
+
+
+def _name(path: str, table: dict[str, Any]) -> str:
+    if "name" not in table:
+        return ""
+    try:
+        return check_host(_string(path, table, "name"))
+    except TextFormError as error:
+        raise _wrong(path, "name") from error
+
+
+def _choice(path: str, table: dict[str, Any], key: str, words: tuple[str, ...]) -> str:
+    word = table.get(key, words[0])
+    if type(word) is not str or word not in words:
+        raise _wrong(path, key)
+    return word
+
+
+def _schedule(path: str, table: dict[str, Any]) -> tuple[int, ...]:
+    if "schedule" not in table:
+        return ()
+    times = table["schedule"]
+    if (
+        type(times) is not list
+        or not 1 <= len(times) <= MAX_KNOCKS
+        or any(type(time) is not int for time in times)
+        or times[0] != 0
+        or times[-1] > 1000 * MAX_TIMEOUT
+        or times != sorted(set(times))
+    ):
+        raise _wrong(path, "schedule")
+    return tuple(times)
 
 
 def _string(path: str, table: dict[str, Any], key: str) -> str:

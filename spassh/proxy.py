@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import connect, handover
+from .patterns import Wanted
 from .private import config_home
 from .profile import Profile, find, load_keys
-from .resolve import Address, Resolving, SocketAddress
+from .resolve import Resolving
+from .schedule import KNOCKS, Plan, Width
 from .ui import Tell
 
 
@@ -21,24 +23,31 @@ class Clocks(NamedTuple):
     """Milliseconds since 1970-01-01 UTC."""
 
 
-def proxy(host: str, port: int, clocks: Clocks, tell: Tell, *, fdpass: bool) -> None:
+def proxy(
+    wanted: Wanted, port: int, clocks: Clocks, tell: Tell, *, fdpass: bool
+) -> None:
     """Connect ssh to the port, through the firewall if a profile names the host.
 
     Raises:
         SpasshError: it did not work.
     """
+    host = wanted.host
     resolving = Resolving(host, port)
     home = config_home()
-    profile = find(home, host)
+    profile = find(home, wanted)
     if profile is None:
         tell(f"no profile names {host}: connecting without a knock")
         sock = connect.plainly(connect.Target(host, port, resolving.wait()), tell)
     else:
         tell(f"profile {profile.path}")
-        knock = _knocker(profile, home, port, clocks)
+        if profile.name:
+            host = profile.name
+            resolving = Resolving(host, port)
+        plan = _plan(profile)
+        knock = _knocker(profile, home, port, clocks, plan)
         target = connect.Target(host, port, resolving.wait())
         tell(f"{host} is at " + ", ".join(map(str, target.addresses)))
-        sock = connect.through(target, knock, clocks.monotonic, profile.timeout, tell)
+        sock = connect.through(target, knock, clocks.monotonic, plan, tell)
     if fdpass and handover.can_pass():
         handover.pass_socket(sock)
     else:
@@ -46,12 +55,19 @@ def proxy(host: str, port: int, clocks: Clocks, tell: Tell, *, fdpass: bool) -> 
         handover.relay(sock)
 
 
+def _plan(profile: Profile) -> Plan:
+    knocks = tuple(milliseconds / 1000 for milliseconds in profile.schedule)
+    return Plan(profile.timeout, Width(profile.width), knocks or KNOCKS)
+
+
 def _knocker(
-    profile: Profile, home: str, port: int, clocks: Clocks
-) -> Callable[[Address], SocketAddress]:
+    profile: Profile, home: str, port: int, clocks: Clocks, plan: Plan
+) -> connect.Knock:
     """Load the keys and seal the first knock while the name is being resolved."""
     keys = load_keys(profile, home)
     # Half of the time of a login's start: it comes last, and only where it is needed.
     from .knock import Knocker
 
-    return Knocker(profile, keys, port, clocks.utc_ms, os.urandom).knock
+    narrow = plan.is_narrow(0)
+    knocker = Knocker(profile, keys, port, clocks.utc_ms, os.urandom, narrow=narrow)
+    return knocker.knock

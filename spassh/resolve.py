@@ -35,6 +35,21 @@ class Address(NamedTuple):
         return (self.sockaddr[0], port, *self.sockaddr[2:])
 
 
+def interleave(addresses: list[Address]) -> list[Address]:
+    """Return them with the families in turn, each in its own order.
+
+    Where one family is dead, the second try is of the other (RFC 8305 section 4).
+    """
+    preferred = addresses[0].family if addresses else None
+    first = [one for one in addresses if one.family == preferred]
+    others = [one for one in addresses if one.family != preferred]
+    return [
+        one
+        for at in range(max(len(first), len(others)))
+        for one in (*first[at : at + 1], *others[at : at + 1])
+    ]
+
+
 class Resolving:
     """The question that is under way from the moment this is made."""
 
@@ -77,7 +92,7 @@ class Resolving:
             )
         self._done.release()
         if self._addresses:
-            return self._addresses
+            return interleave(self._addresses)
         reason = lower_reason(self._error) if self._error else "no address"
         nobody_knows = self._error and self._error.errno in _NOBODY_KNOWS
         raise ResolveError(

@@ -5,24 +5,34 @@ would repeat a SYN after a whole second, so unanswered ones are replaced by fres
 sockets instead, soon at first. The older sockets stay: on a slow path their answer is
 already on its way.
 
-    seconds  0      .004  .020  .060   .180  .184   .5 …  1 …  2 …  4 …  7 …  12 …
-             knock  dial  dial  dial   knock dial   knock and dial each
+A narrow knock names the source port of the one dial that follows it, so that the server
+lets in no other. Who dials again knocks again, and leaves more time in between: some
+packet filters take 20 ms to open. A wide knock names none, and is for several dials.
+
+    seconds  0       .004  .03     .06   .18     .24   .5    .504  .56   1 … 2 … 4 … 7 …
+             narrow  dial  narrow  dial  narrow  dial  wide  dial  dial  in turn
 """
 
 from enum import Enum
 from typing import Final, NamedTuple
 
-KNOCKS: Final = (0.0, 0.18, 0.5, 1.0, 2.0, 4.0, 7.0)
+KNOCKS: Final = (0.0, 0.03, 0.18, 0.5, 1.0, 2.0, 4.0, 7.0)
 """When an address is knocked at, in seconds since its own beginning."""
 
 KNOCK_INTERVAL: Final = 5.0
 """Seconds from one knock to the next after the last of `KNOCKS`."""
 
-FIRST_DIALS: Final = (0.004, 0.02, 0.06)
-"""When to dial after the first knock: the server needs 1 to 3 ms to open the port."""
+GAPS: Final = (0.004, 0.03, 0.06)
+"""Seconds from a narrow knock to its dial, in the first rounds and from then on: a
+server needs 1 to 3 ms to open the port, and a slow one 25."""
 
-LATER_DIALS: Final = (0.004,)
-"""When to dial after every other knock."""
+WIDE_DIALS: Final = (0.004, 0.06)
+"""When to dial after a wide knock."""
+
+FALL_BACK: Final = 0.5
+"""Seconds after which every other knock is a wide one, unless all of them are to be
+narrow. A NAT may rewrite the ports of TCP and keep those of UDP, and then a server
+lets in a flow that never comes."""
 
 PATIENCE: Final = 1.0
 """A refusal is final only if it answers a dial that was made so long after the
@@ -32,10 +42,19 @@ NEXT_ADDRESS: Final = 0.25
 """Seconds until the next address is tried as well (RFC 8305 section 5)."""
 
 
+class Width(Enum):
+    """Which knocks are narrow."""
+
+    AUTO = "auto"
+    FLOW = "flow"
+    ADDRESS = "address"
+
+
 class Action(Enum):
     """What there is to do for an address."""
 
     KNOCK = "knock"
+    KNOCK_WIDE = "knock, without a source port"
     DIAL = "dial"
 
 
@@ -46,12 +65,45 @@ class Step(NamedTuple):
     address: int
 
 
+class Plan(NamedTuple):
+    """How each address is gone about."""
+
+    timeout: float
+    """Seconds after which there is nothing left to hope for."""
+    width: Width = Width.AUTO
+    knocks: tuple[float, ...] = KNOCKS
+    """As `KNOCKS`: it begins with 0 and grows."""
+
+    def knock_time(self, number: int) -> float:
+        """Return when knock `number` is due, in seconds since the beginning."""
+        late = number - len(self.knocks) + 1
+        if late <= 0:
+            return self.knocks[number]
+        return self.knocks[-1] + late * KNOCK_INTERVAL
+
+    def is_narrow(self, number: int) -> bool:
+        """Tell whether knock `number` names a source port."""
+        if self.width is not Width.AUTO:
+            return self.width is Width.FLOW
+        early = sum(1 for at in self.knocks if at < FALL_BACK)
+        return number < early or (number - early) % 2 == 1
+
+    def dials(self, number: int) -> tuple[float, ...]:
+        """Return when to dial, in seconds since knock `number`."""
+        if not self.is_narrow(number):
+            return WIDE_DIALS
+        # A dial whose turn comes after the next knock would never be made.
+        room = (self.knock_time(number + 1) - self.knock_time(number)) / 2
+        return (min(room, GAPS[min(number, len(GAPS) - 1)]),)
+
+
 class _Track:
     """How far one address has come."""
 
-    __slots__ = ("began", "dials", "failed", "knocked", "round")
+    __slots__ = ("_plan", "began", "dials", "failed", "knocked", "round")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, plan: Plan, began: float) -> None:
+        self._plan = plan
         self.began = began
         self.round = -1
         self.knocked = began
@@ -63,12 +115,13 @@ class _Track:
         if self.failed:
             return None
         due = self.round
-        while self.began + _knock_time(due + 1) <= now:
+        while self.began + self._plan.knock_time(due + 1) <= now:
             due += 1
         if due > self.round:
             self.round, self.knocked = due, now
-            self.dials = LATER_DIALS if due else FIRST_DIALS
-            return Action.KNOCK
+            self.dials = self._plan.dials(due)
+            narrow = self._plan.is_narrow(due)
+            return Action.KNOCK if narrow else Action.KNOCK_WIDE
         if self.dials and self.knocked + self.dials[0] <= now:
             self.dials = tuple(at for at in self.dials if self.knocked + at > now)
             return Action.DIAL
@@ -76,16 +129,17 @@ class _Track:
 
     def next_time(self) -> float:
         """Return when the next step is due."""
-        knock = self.began + _knock_time(self.round + 1)
+        knock = self.began + self._plan.knock_time(self.round + 1)
         return min(knock, self.knocked + self.dials[0]) if self.dials else knock
 
 
 class Schedule:
     """The order of knocks and dials for a list of addresses, best first."""
 
-    def __init__(self, addresses: int, began: float, timeout: float) -> None:
-        """Plan for that many addresses, for `timeout` seconds from `began` on."""
-        self.deadline = began + timeout
+    def __init__(self, addresses: int, began: float, plan: Plan) -> None:
+        """Follow `plan` for that many addresses from `began` on."""
+        self.deadline = began + plan.timeout
+        self._plan = plan
         self._waiting = addresses
         self._tracks: list[_Track] = []
         self._next_start = began
@@ -107,7 +161,7 @@ class Schedule:
         if self._waiting and self._next_start <= now:
             self._waiting -= 1
             self._next_start = now + NEXT_ADDRESS
-            self._tracks.append(_Track(now))
+            self._tracks.append(_Track(self._plan, now))
         for address, track in enumerate(self._tracks):
             action = track.next_step(now)
             if action:
@@ -130,9 +184,3 @@ class Schedule:
         self._tracks[address].failed = True
         if address == len(self._tracks) - 1:
             self._next_start = min(self._next_start, now)
-
-
-def _knock_time(number: int) -> float:
-    """Return when knock `number` is due, in seconds since the address's beginning."""
-    late = number - len(KNOCKS) + 1
-    return KNOCKS[number] if late <= 0 else KNOCKS[-1] + late * KNOCK_INTERVAL

@@ -70,6 +70,18 @@ def _add_proxy(verbs: "_Verbs[_Parser]") -> None:
     )
     verb.add_argument("host", metavar="HOST", help="where to connect to: %%h for ssh")
     verb.add_argument("port", metavar="PORT", help="TCP port: %%p for ssh")
+    verb.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="the host as you wrote it, which a profile may name as well: %%n for ssh",
+    )
+    verb.add_argument(
+        "login",
+        metavar="LOGIN",
+        nargs="?",
+        help="whom to log in as, for profiles that ask for it: %%r for ssh",
+    )
 
 
 def _add_import(verbs: "_Verbs[_Parser]") -> None:

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..errors import ProfileError, SpasshError, UsageError, lower_reason
+from ..patterns import canonical
 from ..private import config_home, shell_word
 from ..profile import (
     DEFAULT_TIMEOUT,
+    TRANSPORTS,
+    WIDTHS,
     Profile,
-    canonical,
     load_own_key,
     own_key_path,
     profile_paths,
@@ -52,7 +54,15 @@ def run(file: str, names: list[str], *, force: bool) -> None:
     new = _profile(path, invite, names)
     old = _old_profile(path, new, force=force)
     if old:
-        new = new._replace(hosts=_merged(old.hosts, new.hosts), timeout=old.timeout)
+        # What the invite does not say stays as somebody has set it.
+        new = new._replace(
+            hosts=_merged(old.hosts, new.hosts),
+            timeout=old.timeout,
+            name=old.name,
+            width=old.width,
+            schedule=old.schedule,
+            transport=old.transport,
+        )
     _check_others(home, new)
     if new == old:
         _say(f"nothing to do: {path} has it all")
@@ -82,6 +92,14 @@ def render(profile: Profile) -> str:
         lines.append(f'secret = "{profile.secret}"')
     if profile.timeout != DEFAULT_TIMEOUT:
         lines.append(f"timeout = {profile.timeout}")
+    if profile.name:
+        lines.append(f'name = "{profile.name}"')
+    if profile.width != WIDTHS[0]:
+        lines.append(f'width = "{profile.width}"')
+    if profile.schedule:
+        lines.append(f"schedule = {list(profile.schedule)}")
+    if profile.transport != TRANSPORTS[0]:
+        lines.append(f'transport = "{profile.transport}"')
     return "\n".join(lines) + "\n"
 
 

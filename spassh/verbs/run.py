@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import ProfileError, UnreachableError, UsageError, lower_reason
+from ..patterns import Wanted
 from ..private import config_home
 from ..profile import Profile, find, load_keys, profiles_directory
 from ..protocol.errors import Malformed, Unauthentic
@@ -32,7 +33,7 @@ def run(host: str, command: list[str], utc_ms: Callable[[], int]) -> None:
             "the server compares the whole command, such as /usr/bin/uptime",
         )
     home = config_home()
-    profile = find(home, host)
+    profile = find(home, Wanted(host))
     if profile is None:
         raise ProfileError(
             profiles_directory(home),
@@ -42,6 +43,7 @@ def run(host: str, command: list[str], utc_ms: Callable[[], int]) -> None:
         )
     loaded = load_keys(profile, home)
     keys = ClientKeys(loaded.secret, loaded.server, loaded.psk)
+    host = profile.name or host
     addresses = Resolving(host, profile.port).wait()
     # Not before: the name server may have taken a good part of the time for which a
     # datagram is fresh.

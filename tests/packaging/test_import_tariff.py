@@ -22,6 +22,7 @@ OURS = {
     "spassh.errors",
     "spassh.handover",
     "spassh.knock",
+    "spassh.patterns",
     "spassh.private",
     "spassh.profile",
     "spassh.protocol.keys",
@@ -29,6 +30,7 @@ OURS = {
     "spassh.proxy",
     "spassh.resolve",
     "spassh.schedule",
+    "spassh.source",
     "spassh.ui",
 }
 """Less than half a millisecond each."""

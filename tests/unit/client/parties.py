@@ -75,7 +75,7 @@ class Home:
         path.chmod(mode)
         return path
 
-    def profile(self, name: str = "server.toml", **fields: str) -> Path:
+    def profile(self, name: str = "server.toml", /, **fields: str) -> Path:
         """Write a profile, some of whose fields are other TOML, or "" for absent."""
         lines = FIELDS | fields
         text = "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
@@ -130,6 +130,7 @@ class Gate:
         self.tcp.bind((LOOPBACKS[family], 0))
         self.knocks: list[bytes] = []
         self.sources: list[str] = []
+        self.ports: list[int] = []
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +162,7 @@ class Gate:
             datagram, source = self.udp.recvfrom(2048)
             self.knocks.append(datagram)
             self.sources.append(source[0])
+            self.ports.append(source[1])
         return len(self.knocks)
 
     def accept(self) -> socket.socket:

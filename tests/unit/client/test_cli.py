@@ -15,6 +15,7 @@ from unit.client.parties import PATIENCE, Gate, Home, Shut, invite, open_knock
 import spassh
 from spassh.cli import main, proxy_arguments
 from spassh.errors import UsageError
+from spassh.patterns import Wanted
 
 ROOT = Path(__file__).parents[3]
 
@@ -355,21 +356,24 @@ def test_help_goes_to_standard_output(program: Spassh, words: list[str]) -> None
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["h", "22"], ("h", 22, False, False)),
-        (["--fdpass", "h", "22"], ("h", 22, True, False)),
-        (["h", "--fdpass", "22", "-v"], ("h", 22, True, True)),
-        (["--verbose", "h", "65535"], ("h", 65535, False, True)),
-        (["-v", "--", "h", "1"], ("h", 1, False, True)),
-        (["::1", "00022"], ("::1", 22, False, False)),
+        (["h", "22"], (Wanted("h"), 22, False, False)),
+        (["--fdpass", "h", "22"], (Wanted("h"), 22, True, False)),
+        (["h", "--fdpass", "22", "-v"], (Wanted("h"), 22, True, True)),
+        (["--verbose", "h", "65535"], (Wanted("h"), 65535, False, True)),
+        (["-v", "--", "h", "1"], (Wanted("h"), 1, False, True)),
+        (["::1", "00022"], (Wanted("::1"), 22, False, False)),
+        (["h", "22", "N"], (Wanted("h", "N"), 22, False, False)),
+        (["--", "h", "22", "-n", "-r"], (Wanted("h", "-n", "-r"), 22, False, False)),
+        (["h", "22", "", ""], (Wanted("h"), 22, False, False)),
     ],
 )
 def test_the_command_line_of_proxy(
-    words: list[str], expected: tuple[str, int, bool, bool]
+    words: list[str], expected: tuple[Wanted, int, bool, bool]
 ) -> None:
     assert proxy_arguments(words) == expected
 
 
-USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
+USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT [NAME [LOGIN]]"
 
 
 @pytest.mark.parametrize(
@@ -378,7 +382,7 @@ USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
         ([], "proxy takes a host and a port", USAGE),
         (["h"], "proxy takes a host and a port", USAGE),
         (["", "22"], "proxy takes a host and a port", USAGE),
-        (["h", "22", "x"], "proxy takes a host and a port", USAGE),
+        (["h", "22", "x", "y", "z"], "proxy takes a host and a port", USAGE),
         (["--fd", "h", "22"], "unknown option --fd", USAGE),
         (["-", "h", "22"], "unknown option -", USAGE),
         (["--", "-v", "22"], "not a host: -v", "no host's name begins with '-'"),

@@ -10,9 +10,11 @@ from collections.abc import Callable
 import pytest
 from unit.client.parties import Gate, Shut
 
-from spassh.connect import Target, plainly, through
+from spassh.connect import Knock, Target, plainly, through
 from spassh.errors import RefusedError, ShutError, SpasshError, UnreachableError
 from spassh.resolve import Address, SocketAddress
+from spassh.schedule import Plan, Width
+from spassh.source import Source
 from spassh.ui import silent
 
 SOURCES: dict[int, SocketAddress] = {
@@ -20,7 +22,15 @@ SOURCES: dict[int, SocketAddress] = {
     socket.AF_INET6: ("::1", 0, 0, 0),
 }
 
-Knock = Callable[[Address], SocketAddress]
+
+def source(address: SocketAddress, *, narrow: bool) -> Source:
+    """Return what a knock from `address` returns."""
+    if not narrow:
+        return Source(address)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    tcp = socket.socket(family, socket.SOCK_STREAM)
+    tcp.bind(address)
+    return Source(tcp.getsockname(), tcp)
 
 
 class Knocks:
@@ -28,14 +38,17 @@ class Knocks:
 
     def __init__(self, enough: int = 0, then: Callable[[], None] | None = None) -> None:
         self.at: list[Address] = []
+        self.ports: list[int] = []
         self._enough = enough
         self._then = then
 
-    def __call__(self, address: Address) -> SocketAddress:
+    def __call__(self, address: Address, *, narrow: bool) -> Source:
         self.at.append(address)
         if len(self.at) == self._enough and self._then:
             self._then()
-        return SOURCES[address.family]
+        found = source(SOURCES[address.family], narrow=narrow)
+        self.ports.append(found.port)
+        return found
 
 
 def target(*addresses: Address, port: int = 2222) -> Target:
@@ -43,14 +56,18 @@ def target(*addresses: Address, port: int = 2222) -> Target:
 
 
 def connect(
-    to: Target, knock: Knock, timeout: float = 20, story: list[str] | None = None
+    to: Target,
+    knock: Knock,
+    timeout: float = 20,
+    story: list[str] | None = None,
+    width: Width = Width.AUTO,
 ) -> socket.socket:
     tell = silent if story is None else story.append
-    return through(to, knock, time.monotonic, timeout, tell)
+    return through(to, knock, time.monotonic, Plan(timeout, width), tell)
 
 
 def no_way(code: int) -> Knock:
-    def knock(_: Address) -> SocketAddress:
+    def knock(_: Address, *, narrow: bool) -> Source:
         raise OSError(code, os.strerror(code))
 
     return knock
@@ -124,15 +141,53 @@ def test_a_socket_with_an_error_is_not_taken_for_a_connection(
         assert talk(ours, theirs)
 
 
-def test_the_connection_comes_from_the_address_that_knocked() -> None:
-    def knock(_: Address) -> SocketAddress:
-        return ("127.0.0.77", 4711)
+def test_the_connection_comes_from_the_address_and_the_port_that_knocked() -> None:
+    sources: list[Source] = []
+
+    def knock(_: Address, *, narrow: bool) -> Source:
+        sources.append(source(("127.0.0.77", 0), narrow=narrow))
+        return sources[-1]
 
     with Gate() as gate:
         gate.open()
         with connect(target(gate.address), knock) as ours, gate.accept():
+            assert ours.getsockname() == ("127.0.0.77", sources[0].port)
+
+
+def test_each_narrow_knock_has_a_port_of_its_own_for_one_dial(gate: Gate) -> None:
+    knock = Knocks(3, gate.open)
+    to = target(gate.address)
+    with connect(to, knock, width=Width.FLOW) as ours, gate.accept():
+        assert ours.getsockname()[1] == knock.ports[-1]
+    assert len(set(knock.ports)) == len(knock.ports)
+
+
+def test_a_wide_knock_leaves_the_port_to_the_system() -> None:
+    def knock(_: Address, *, narrow: bool) -> Source:
+        assert not narrow
+        return Source(("127.0.0.77", 4711))
+
+    with Gate() as gate:
+        gate.open()
+        to = target(gate.address)
+        with connect(to, knock, width=Width.ADDRESS) as ours, gate.accept():
             assert ours.getsockname()[0] == "127.0.0.77"
             assert ours.getsockname()[1] != 4711
+
+
+def test_after_narrow_knocks_in_vain_a_wide_one_is_tried(gate: Gate) -> None:
+    """Behind a NAT that rewrites the ports of TCP alone."""
+    knock = Knocks()
+
+    def once_it_is_wide(address: Address, *, narrow: bool) -> Source:
+        if not narrow:
+            gate.open()
+        return knock(address, narrow=narrow)
+
+    with connect(target(gate.address), once_it_is_wide) as ours, gate.accept():
+        assert ours.getsockname()[1] not in knock.ports
+    assert 0 not in knock.ports[:3]
+    assert knock.ports[-1] == 0
 
 
 def test_the_socket_is_as_ssh_expects_it(gate: Gate) -> None:
@@ -152,12 +207,14 @@ def test_the_story_is_told_in_order(gate: Gate) -> None:
     story: list[str] = []
     with connect(target(gate.address), Knocks(2, gate.open), 20, story):
         name, source = gate.address, SOURCES[gate.address.family][0]
-    knocked = f"knocked at {name} from {source}"
-    assert story.count(knocked) == 2
-    assert story[0] == knocked
+    knocked = [line for line in story if line.startswith("knocked")]
+    assert [line.rsplit(" ", 1)[0] for line in knocked] == [
+        f"knocked at {name} from {source} port"
+    ] * 2
+    assert story[0] == knocked[0]
     assert f"{name}: connection refused: perhaps its firewall, not yet open" in story
     assert story[-3:] == [
-        knocked,
+        knocked[1],
         f"dialled {name} port {gate.port}",
         f"connected to {name}",
     ]
@@ -198,10 +255,10 @@ def test_an_address_without_a_way_gives_the_next_its_turn(gate: Gate) -> None:
     gate.open()
     nowhere = Address(socket.AF_INET, ("192.0.2.1", 22))
 
-    def knock(address: Address) -> SocketAddress:
+    def knock(address: Address, *, narrow: bool) -> Source:
         if address == nowhere:
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
-        return SOURCES[address.family]
+        return source(SOURCES[address.family], narrow=narrow)
 
     with connect(target(nowhere, gate.address), knock) as ours, gate.accept() as theirs:
         assert talk(ours, theirs)
@@ -224,10 +281,10 @@ def test_a_refused_address_beside_a_silent_one_counts_as_silent(
 
 
 def test_a_source_that_is_gone_is_taken_again_from_the_next_knock() -> None:
-    sources = iter([("192.0.2.77", 0), ("127.0.0.1", 0)])
+    sources = iter([Source(("192.0.2.77", 0)), Source(("127.0.0.1", 0))])
     with Gate() as gate:
         gate.open()
-        with connect(target(gate.address), lambda _: next(sources)) as ours:
+        with connect(target(gate.address), lambda *_, narrow: next(sources)) as ours:
             assert ours.getpeername()[1] == gate.port
 
 

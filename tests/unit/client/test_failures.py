@@ -20,9 +20,12 @@ from spassh import connect, handover, profile
 from spassh.cli import proxy_arguments
 from spassh.errors import SpasshError
 from spassh.knock import Knocker
+from spassh.patterns import Wanted
 from spassh.private import PrivateFile
 from spassh.protocol.crypto import PrivateKey
-from spassh.resolve import Address, Resolving, SocketAddress
+from spassh.resolve import Address, Resolving
+from spassh.schedule import Plan
+from spassh.source import Source
 from spassh.ui import silent
 from spassh.verbs import import_, keygen
 from spassh.verbs import run as run_verb
@@ -43,10 +46,10 @@ class Scene:
         self.monkeypatch = monkeypatch
 
     def find(self) -> None:
-        profile.find(self.home.path, HOST)
+        profile.find(self.home.path, Wanted(HOST))
 
     def load_keys(self) -> None:
-        found = profile.find(self.home.path, HOST)
+        found = profile.find(self.home.path, Wanted(HOST))
         assert found is not None
         profile.load_keys(found, self.home.path)
 
@@ -93,13 +96,13 @@ def no_such_name(scene: Scene) -> None:
 
 
 def through(address: Address, failure: int, timeout: float = 10) -> None:
-    def knock(_: Address) -> SocketAddress:
+    def knock(_: Address, *, narrow: bool) -> Source:
         if failure:
             raise OSError(failure, os.strerror(failure))
-        return ("127.0.0.1", 0)
+        return Source(("127.0.0.1", 0))
 
     target = connect.Target(HOST, 22, [address])
-    connect.through(target, knock, time.monotonic, timeout, silent)
+    connect.through(target, knock, time.monotonic, Plan(timeout), silent)
 
 
 def no_route(_: Scene) -> None:

@@ -7,6 +7,7 @@ import pytest
 from unit.client.parties import CLIENT, KEYS, SERVER_KEYS, Home, invite
 
 from spassh.errors import ProfileError, SpasshError, UsageError
+from spassh.patterns import Wanted
 from spassh.profile import Profile, find, load_keys, read_profile
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.keys import PUBLIC, encode_key
@@ -51,7 +52,7 @@ def test_an_invite_becomes_a_profile_that_is_found(
 ) -> None:
     desk.take(invite(port=4711), "SSH.example.", "192.0.2.1")
     for host in ("server.example", "ssh.example", "192.0.2.1"):
-        profile = find(desk.home.path, host)
+        profile = find(desk.home.path, Wanted(host))
         assert profile == desk.profile
     assert desk.profile.user == "alice"
     assert desk.profile.port == 4711
@@ -147,12 +148,15 @@ def test_the_same_invite_with_another_name_adds_it_and_says_so(
 def test_a_new_invite_from_the_same_server_renews_the_keys(desk: Desk) -> None:
     desk.take(invite(), "192.0.2.1")
     text = desk.path.read_text()
-    desk.path.write_text(text + "timeout = 30\n")
+    mine = 'timeout = 30\nname = "192.0.2.9"\nwidth = "flow"\nschedule = [0, 9]\n'
+    desk.path.write_text(text + mine)
     desk.take(invite(psk=b"\6" * 32, port=4711))
     profile = desk.profile
     assert load_keys(profile, "").psk == b"\6" * 32
     assert profile.hosts == ("server.example", "192.0.2.1")
     assert (profile.port, profile.timeout) == (4711, 30)
+    assert (profile.name, profile.width) == ("192.0.2.9", "flow")
+    assert profile.schedule == (0, 9)
 
 
 @pytest.mark.parametrize(
@@ -321,6 +325,8 @@ def test_what_is_written_is_what_is_read(home: Home, tmp_path: Path) -> None:
                 4711,
                 timeout,
             )
-            path.write_text(render(profile))
-            path.chmod(0o600)
-            assert read_profile(str(path)) == profile
+            more = profile._replace(name="b", width="flow", schedule=(0, 500))
+            for one in (profile, more):
+                path.write_text(render(one))
+                path.chmod(0o600)
+                assert read_profile(str(path)) == one

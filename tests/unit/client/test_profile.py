@@ -4,10 +4,10 @@ import pytest
 from unit.client.parties import FIELDS, KEYS, PROFILE, Home
 
 from spassh.errors import ProfileError
+from spassh.patterns import Wanted, canonical
 from spassh.profile import (
     DEFAULT_TIMEOUT,
     Profile,
-    canonical,
     find,
     load_keys,
     read_profile,
@@ -17,7 +17,7 @@ from spassh.protocol.limits import DEFAULT_KNOCK_PORT
 
 
 def found(home: Home, host: str) -> Profile:
-    profile = find(home.path, host)
+    profile = find(home.path, Wanted(host))
     assert profile is not None
     return profile
 
@@ -63,13 +63,13 @@ def test_a_host_is_found_in_every_spelling(
 )
 def test_another_host_is_not_found(home: Home, spelled: str, asked: str) -> None:
     home.profile(hosts=f'["{spelled}"]')
-    assert find(home.path, asked) is None
+    assert find(home.path, Wanted(asked)) is None
 
 
 def test_a_host_that_is_no_ascii_has_no_profile(home: Home) -> None:
     home.profile()
-    assert find(home.path, "sérveur.example") is None
-    assert find(home.path, os.fsdecode(b"\xff")) is None
+    assert find(home.path, Wanted("sérveur.example")) is None
+    assert find(home.path, Wanted(os.fsdecode(b"\xff"))) is None
 
 
 def test_a_name_and_an_address_are_never_equal() -> None:
@@ -77,7 +77,7 @@ def test_a_name_and_an_address_are_never_equal() -> None:
 
 
 def test_without_a_directory_there_is_no_profile(home: Home) -> None:
-    assert find(home.path, "server.example") is None
+    assert find(home.path, Wanted("server.example")) is None
 
 
 def test_other_files_among_the_profiles_are_not_read(home: Home) -> None:
@@ -85,7 +85,7 @@ def test_other_files_among_the_profiles_are_not_read(home: Home) -> None:
     home.write(".server.toml.swp", "not toml")
     home.write(".server.toml", "not toml")
     home.write("README", "not toml")
-    assert find(home.path, "server.example") is None
+    assert find(home.path, Wanted("server.example")) is None
 
 
 def test_a_profile_has_defaults(home: Home) -> None:
@@ -99,6 +99,53 @@ def test_a_profile_says_where_to_knock_and_how_long_to_wait(home: Home) -> None:
     home.profile(port="4711", timeout="600")
     profile = found(home, "192.0.2.1")
     assert (profile.port, profile.timeout) == (4711, 600)
+
+
+def test_a_profile_says_how_to_knock(home: Home) -> None:
+    home.profile(
+        name='"192.0.2.9"',
+        width='"flow"',
+        schedule="[0, 10, 600000]",
+        transport='"udp"',
+    )
+    profile = found(home, "192.0.2.1")
+    assert (profile.name, profile.width, profile.schedule, profile.transport) == (
+        "192.0.2.9",
+        "flow",
+        (0, 10, 600_000),
+        "udp",
+    )
+
+
+def test_the_profile_that_fits_best_is_taken(home: Home) -> None:
+    for name, hosts in {
+        "a": '["*"]',
+        "b": '["*.example"]',
+        "c": '["git@*.example"]',
+        "d": '["web.example"]',
+        "e": '["git@web.example"]',
+        "f": '["*", "!web.example"]',
+    }.items():
+        home.profile(f"{name}.toml", hosts=hosts)
+    for wanted, expected in {
+        Wanted("web.example", "", "git"): "e",
+        Wanted("web.example", "", "ada"): "d",
+        Wanted("db.example", "", "git"): "c",
+        Wanted("db.example"): "a",
+        Wanted("192.0.2.7", "web.example"): "d",
+    }.items():
+        profile = find(home.path, wanted)
+        assert profile is not None
+        assert os.path.basename(profile.path) == f"{expected}.toml"
+
+
+def test_a_profile_with_a_pattern_does_not_hide_the_right_one(home: Home) -> None:
+    """Nor does it help over a profile that is broken, which names the host itself."""
+    home.profile("a.toml", hosts='["*"]')
+    path = home.profile("b.toml", port="0")
+    with pytest.raises(ProfileError, match="'port' must be") as caught:
+        find(home.path, Wanted("server.example"))
+    assert str(caught.value).startswith(str(path))
 
 
 def test_keys_of_a_profile_are_read(home: Home) -> None:
@@ -118,20 +165,21 @@ def test_a_linked_profile_is_judged_by_the_file_it_leads_to(home: Home) -> None:
     assert found(home, "192.0.2.1").path == str(home.profiles / "link.toml")
     target.chmod(0o640)
     with pytest.raises(ProfileError, match="other users can read or change it"):
-        find(home.path, "192.0.2.1")
+        find(home.path, Wanted("192.0.2.1"))
 
 
 def test_a_link_to_nowhere_is_no_profile(home: Home) -> None:
     home.profiles.mkdir(parents=True)
     (home.profiles / "link.toml").symlink_to("gone")
-    assert find(home.path, "192.0.2.1") is None
+    assert find(home.path, Wanted("192.0.2.1")) is None
 
 
 BROKEN: dict[str, tuple[dict[str, str], str, str]] = {
     "unknown key": (
         {"prot": "22"},
         "unknown key 'prot'",
-        "take it out; the keys are: hosts user server psk secret port timeout",
+        "take it out; the keys are: hosts user server psk secret port timeout"
+        " name width schedule transport",
     ),
     "table": ({"[more]\nuser": '"x"'}, "unknown key 'more'", "take it out"),
     "no user": ({"user": ""}, "'user' is missing", "spassh import --force"),
@@ -151,6 +199,20 @@ BROKEN: dict[str, tuple[dict[str, str], str, str]] = {
     "timeout 0": ({"timeout": "0"}, "'timeout' must be", "timeout = 10"),
     "timeout 601": ({"timeout": "601"}, "'timeout' must be", "timeout = 10"),
     "timeout float": ({"timeout": "1.5"}, "'timeout' must be", "timeout = 10"),
+    "name empty": ({"name": '""'}, "'name' must be a host name", "name = "),
+    "name pattern": ({"name": '"*"'}, "'name' must be a host name", "name = "),
+    "width": ({"width": '"once"'}, "'width' must be one of auto, flow, add", "width"),
+    "width type": ({"width": "[]"}, "'width' must be one of", 'width = "auto"'),
+    "transport": ({"transport": '"tcp"'}, "'transport' must be one of udp", '"udp"'),
+    "no knock": ({"schedule": "[]"}, "'schedule' must be 1 to 32 growing", "[0, 200"),
+    "late knock": ({"schedule": "[1, 5]"}, "'schedule' must be", "[0, 200"),
+    "equal knocks": ({"schedule": "[0, 5, 5]"}, "'schedule' must be", "[0, 200"),
+    "knocks back": ({"schedule": "[0, 9, 5]"}, "'schedule' must be", "[0, 200"),
+    "half knocks": ({"schedule": "[0, 0.5]"}, "'schedule' must be", "[0, 200"),
+    "bool knock": ({"schedule": "[0, true]"}, "'schedule' must be", "[0, 200"),
+    "far knock": ({"schedule": "[0, 600001]"}, "'schedule' must be", "[0, 200"),
+    "no list": ({"schedule": '"0"'}, "'schedule' must be", "[0, 200"),
+    "many": ({"schedule": str(list(range(33)))}, "'schedule' must be", "[0, 200"),
 }
 
 
@@ -162,7 +224,7 @@ def test_a_mistake_is_told_with_file_key_and_remedy(
 ) -> None:
     path = home.profile(**fields)
     with pytest.raises(ProfileError) as caught:
-        find(home.path, "192.0.2.1")
+        find(home.path, Wanted("192.0.2.1"))
     assert str(caught.value).startswith(f"{path}: {message}")
     assert hint in caught.value.hint
 
@@ -172,7 +234,7 @@ def test_a_mistake_does_not_concern_other_hosts(
     home: Home, fields: dict[str, str]
 ) -> None:
     home.profile(**fields)
-    assert find(home.path, "other.example") is None
+    assert find(home.path, Wanted("other.example")) is None
 
 
 UNREADABLE: dict[str, tuple[str | bytes, str]] = {
@@ -182,6 +244,7 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
     "hosts of numbers": ("hosts = [1]\n", "'hosts' must be a list"),
     "hosts of tables": ("hosts = [{}]\n", "'hosts' must be a list"),
     "hosts with space": ('hosts = ["a b"]\n', "'hosts' must be a list"),
+    "hosts all exceptions": ('hosts = ["!a", "!b"]\n', "'hosts' must be a list"),
     "empty": ("", "'hosts' is missing"),
     "not TOML": ("hosts = ]\n", "not TOML: invalid value (at line 1, column 9)"),
     "deep": ("a = " + "[" * 16000, "not TOML: "),
@@ -198,7 +261,7 @@ def test_a_profile_that_cannot_tell_its_hosts_concerns_those_without_another(
     home.profile("server.toml")
     assert found(home, "server.example").path == str(home.profiles / "server.toml")
     with pytest.raises(ProfileError) as caught:
-        find(home.path, "other.example")
+        find(home.path, Wanted("other.example"))
     assert str(caught.value).startswith(f"{path}: {message}")
     assert caught.value.hint
 
@@ -207,15 +270,15 @@ def test_a_profile_that_others_can_read_concerns_its_own_hosts_only(
     home: Home,
 ) -> None:
     home.profile().chmod(0o644)
-    assert find(home.path, "other.example") is None
+    assert find(home.path, Wanted("other.example")) is None
     with pytest.raises(ProfileError, match="other users can read or change it"):
-        find(home.path, "server.example")
+        find(home.path, Wanted("server.example"))
 
 
 def test_two_profiles_for_one_host_are_one_too_many(home: Home) -> None:
     first, second = home.profile("a.toml"), home.profile("b.toml")
     with pytest.raises(ProfileError) as caught:
-        find(home.path, "SERVER.example")
+        find(home.path, Wanted("SERVER.example"))
     assert str(caught.value) == f"{second}: names 'SERVER.example' as {first} does"
     assert caught.value.hint == f"take the host out of one of them, or: rm {second}"
 
@@ -224,7 +287,7 @@ def test_a_directory_that_is_none_is_told(home: Home) -> None:
     os.mkdir(home.path)
     home.profiles.write_text("")
     with pytest.raises(ProfileError) as caught:
-        find(home.path, "server.example")
+        find(home.path, Wanted("server.example"))
     assert str(caught.value) == f"{home.profiles}: cannot be read: not a directory"
     assert caught.value.hint == f"see whose it is with: ls -ld {home.profiles}"
 

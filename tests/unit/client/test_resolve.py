@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from spassh.errors import ResolveError
-from spassh.resolve import Address, Resolving
+from spassh.resolve import Address, Resolving, interleave
 
 
 def answer(
@@ -105,3 +105,13 @@ def test_another_port_of_the_same_host_keeps_the_rest() -> None:
     assert four.at_port(1) == ("192.0.2.1", 1)
     six = Address(socket.AF_INET6, ("fe80::1", 22, 0, 3))
     assert six.at_port(1) == ("fe80::1", 1, 0, 3)
+
+
+def test_the_families_take_turns() -> None:
+    """If the preferred one is dead, the second try is of the other."""
+    six = [Address(socket.AF_INET6, (f"2001:db8::{n}", 22, 0, 0)) for n in range(3)]
+    four = [Address(socket.AF_INET, (f"192.0.2.{n}", 22)) for n in range(2)]
+    assert interleave([*six, *four]) == [six[0], four[0], six[1], four[1], six[2]]
+    assert interleave([*four, *six]) == [four[0], six[0], four[1], six[1], six[2]]
+    assert interleave(four) == four
+    assert interleave([]) == []

@@ -5,21 +5,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spassh.schedule import (
-    FIRST_DIALS,
+    FALL_BACK,
+    GAPS,
     KNOCK_INTERVAL,
     KNOCKS,
-    LATER_DIALS,
     NEXT_ADDRESS,
     PATIENCE,
+    WIDE_DIALS,
     Action,
+    Plan,
     Schedule,
     Step,
+    Width,
 )
 
-KNOCK, DIAL = Action.KNOCK, Action.DIAL
+KNOCK, WIDE, DIAL = Action.KNOCK, Action.KNOCK_WIDE, Action.DIAL
 
 BEGAN = 1000.0
 """Clocks do not begin at zero."""
+
+PLAN = Plan(10)
+WORDS = {KNOCK: "knock", WIDE: "wide", DIAL: "dial"}
 
 
 def play(schedule: Schedule, until: float) -> list[tuple[int, str, int]]:
@@ -30,95 +36,153 @@ def play(schedule: Schedule, until: float) -> list[tuple[int, str, int]]:
         step = schedule.step(now)
         if step:
             milliseconds = round(1000 * (now - BEGAN))
-            done.append((milliseconds, step.action.value, step.address))
+            done.append((milliseconds, WORDS[step.action], step.address))
         else:
             # A timer is never early, and a little late at times.
             now += schedule.wait(now) + 1e-9
     return done
 
 
+def story(plan: Plan, until: float = 60) -> list[tuple[int, str]]:
+    """Return what becomes of a single address."""
+    return [(at, what) for at, what, _ in play(Schedule(1, BEGAN, plan), until)]
+
+
 def test_one_address_is_knocked_at_and_dialled_ever_more_slowly() -> None:
-    expected = [
-        (0, "knock", 0),
-        (4, "dial", 0),
-        (20, "dial", 0),
-        (60, "dial", 0),
-        (180, "knock", 0),
-        (184, "dial", 0),
-        (500, "knock", 0),
-        (504, "dial", 0),
-        (1000, "knock", 0),
-        (1004, "dial", 0),
-        (2000, "knock", 0),
-        (2004, "dial", 0),
-        (4000, "knock", 0),
-        (4004, "dial", 0),
-        (7000, "knock", 0),
-        (7004, "dial", 0),
+    assert story(PLAN) == [
+        (0, "knock"),
+        (4, "dial"),
+        (30, "knock"),
+        (60, "dial"),
+        (180, "knock"),
+        (240, "dial"),
+        (500, "wide"),
+        (504, "dial"),
+        (560, "dial"),
+        (1000, "knock"),
+        (1060, "dial"),
+        (2000, "wide"),
+        (2004, "dial"),
+        (2060, "dial"),
+        (4000, "knock"),
+        (4060, "dial"),
+        (7000, "wide"),
+        (7004, "dial"),
+        (7060, "dial"),
     ]
-    assert play(Schedule(1, BEGAN, 10), 60) == expected
 
 
 def test_a_long_timeout_goes_on_knocking() -> None:
-    done = play(Schedule(1, BEGAN, 30), 60)
-    assert [(at, what) for at, what, _ in done if at > 7500] == [
+    assert [one for one in story(Plan(30)) if one[0] > 7500] == [
         (12000, "knock"),
-        (12004, "dial"),
-        (17000, "knock"),
+        (12060, "dial"),
+        (17000, "wide"),
         (17004, "dial"),
+        (17060, "dial"),
         (22000, "knock"),
-        (22004, "dial"),
-        (27000, "knock"),
+        (22060, "dial"),
+        (27000, "wide"),
         (27004, "dial"),
+        (27060, "dial"),
     ]
 
 
+def test_with_flows_alone_every_knock_is_narrow_and_each_dial_has_one() -> None:
+    done = story(Plan(30, Width.FLOW))
+    words = [what for _, what in done]
+    assert words == ["knock", "dial"] * (len(done) // 2)
+    assert len(done) > 20
+
+
+def test_without_flows_no_knock_is_narrow() -> None:
+    done = story(Plan(2, Width.ADDRESS))
+    assert done[:6] == [
+        (0, "wide"),
+        (4, "dial"),
+        (30, "wide"),
+        (34, "dial"),
+        (90, "dial"),
+        (180, "wide"),
+    ]
+    assert not [one for one in done if one[1] == "knock"]
+
+
+def test_the_narrow_ones_come_first_and_then_they_take_turns() -> None:
+    """Where a NAT is at work, the user waits no longer than half a second."""
+    assert FALL_BACK <= 0.5
+    early = sum(1 for at in KNOCKS if at < FALL_BACK)
+    assert early > 2
+    turns = [PLAN.is_narrow(number) for number in range(early + 4)]
+    assert turns == [*[True] * early, False, True, False, True]
+
+
+def test_a_schedule_of_ones_own_is_kept_and_its_last_interval_too() -> None:
+    plan = Plan(8, knocks=(0.0, 0.01, 2.0))
+    assert story(plan) == [
+        (0, "knock"),
+        (4, "dial"),
+        (10, "knock"),
+        (40, "dial"),
+        (2000, "wide"),
+        (2004, "dial"),
+        (2060, "dial"),
+        (7000, "knock"),
+        (7060, "dial"),
+    ]
+
+
+def test_a_dial_comes_before_the_next_knock_however_close_that_is() -> None:
+    done = story(Plan(0.1, Width.FLOW, (0.0, 0.002, 0.004, 0.006)))
+    assert [what for _, what in done] == ["knock", "dial"] * 4
+
+
 def test_every_dial_has_a_knock_before_it() -> None:
-    assert min(*FIRST_DIALS, *LATER_DIALS) > 0
-    assert max(FIRST_DIALS) < KNOCKS[1]
+    assert min(*GAPS, *WIDE_DIALS) > 0
+    assert list(GAPS) == sorted(GAPS)
     assert list(KNOCKS) == sorted(KNOCKS)
-    assert max(LATER_DIALS) < KNOCK_INTERVAL
+    assert KNOCKS[0] == 0
+    assert max(*GAPS, *WIDE_DIALS) < KNOCK_INTERVAL
 
 
 def test_nothing_is_left_to_hope_for_at_the_deadline() -> None:
-    schedule = Schedule(1, BEGAN, 10)
+    schedule = Schedule(1, BEGAN, PLAN)
     assert not schedule.over(BEGAN + 9.999)
     assert schedule.over(BEGAN + 10)
 
 
 def test_the_wait_ends_with_the_deadline_and_is_never_negative() -> None:
-    schedule = Schedule(1, BEGAN, 0.1)
+    schedule = Schedule(1, BEGAN, Plan(0.1))
     play(schedule, 0.09)
     assert 0 < schedule.wait(BEGAN + 0.09) <= 0.0101
     assert schedule.wait(BEGAN + 5) == 0
 
 
 def test_the_second_address_starts_after_a_while_with_a_plan_of_its_own() -> None:
-    done = play(Schedule(2, BEGAN, 10), 0.501)
+    done = play(Schedule(2, BEGAN, PLAN), 0.501)
     begins = round(1000 * NEXT_ADDRESS)
     assert [step for step in done if step[2] == 1] == [
         (begins, "knock", 1),
         (begins + 4, "dial", 1),
-        (begins + 20, "dial", 1),
+        (begins + 30, "knock", 1),
         (begins + 60, "dial", 1),
         (begins + 180, "knock", 1),
-        (begins + 184, "dial", 1),
+        (begins + 240, "dial", 1),
     ]
-    assert (500, "knock", 0) in done
+    assert (500, "wide", 0) in done
 
 
 def test_the_next_address_starts_at_once_when_one_is_hopeless() -> None:
-    schedule = Schedule(3, BEGAN, 10)
+    schedule = Schedule(3, BEGAN, PLAN)
     assert schedule.step(BEGAN) == Step(KNOCK, 0)
     schedule.hopeless(0, BEGAN)
     assert schedule.wait(BEGAN) == 0
     assert schedule.step(BEGAN) == Step(KNOCK, 1)
     assert schedule.step(BEGAN) is None
-    assert schedule.wait(BEGAN) == pytest.approx(FIRST_DIALS[0])
+    assert schedule.wait(BEGAN) == pytest.approx(GAPS[0])
 
 
 def test_the_end_of_an_earlier_address_does_not_hurry_the_next_one() -> None:
-    schedule = Schedule(3, BEGAN, 10)
+    schedule = Schedule(3, BEGAN, PLAN)
     done = play(schedule, NEXT_ADDRESS + 0.001)
     assert done[-1] == (round(1000 * NEXT_ADDRESS), "knock", 1)
     later = BEGAN + NEXT_ADDRESS + 0.001
@@ -128,7 +192,7 @@ def test_the_end_of_an_earlier_address_does_not_hurry_the_next_one() -> None:
 
 
 def test_it_is_over_when_every_address_is_hopeless_and_not_before() -> None:
-    schedule = Schedule(2, BEGAN, 10)
+    schedule = Schedule(2, BEGAN, PLAN)
     schedule.step(BEGAN)
     schedule.hopeless(0, BEGAN)
     assert not schedule.over(BEGAN)
@@ -138,7 +202,7 @@ def test_it_is_over_when_every_address_is_hopeless_and_not_before() -> None:
 
 
 def test_a_refusal_of_an_early_dial_changes_nothing() -> None:
-    refused, untouched = Schedule(1, BEGAN, 10), Schedule(1, BEGAN, 10)
+    refused, untouched = Schedule(1, BEGAN, PLAN), Schedule(1, BEGAN, PLAN)
     for schedule in (refused, untouched):
         assert schedule.step(BEGAN) == Step(KNOCK, 0)
         assert schedule.step(BEGAN + 0.005) == Step(DIAL, 0)
@@ -147,7 +211,7 @@ def test_a_refusal_of_an_early_dial_changes_nothing() -> None:
 
 
 def test_a_refusal_is_final_by_when_its_dial_was_made_not_by_when_it_came() -> None:
-    schedule = Schedule(1, BEGAN, 10)
+    schedule = Schedule(1, BEGAN, PLAN)
     play(schedule, 1.01)
     assert not schedule.refused(0, BEGAN + PATIENCE - 0.001, BEGAN + 9)
     assert not schedule.over(BEGAN + 9)
@@ -156,43 +220,49 @@ def test_a_refusal_is_final_by_when_its_dial_was_made_not_by_when_it_came() -> N
 
 
 def test_patience_is_counted_from_the_beginning_of_that_address() -> None:
-    schedule = Schedule(2, BEGAN, 10)
+    schedule = Schedule(2, BEGAN, PLAN)
     play(schedule, 1.1)
     assert not schedule.refused(1, BEGAN + 1.1, BEGAN + 1.2)
     assert schedule.refused(1, BEGAN + NEXT_ADDRESS + PATIENCE + 0.1, BEGAN + 1.5)
 
 
 def test_steps_that_were_slept_through_are_not_made_up_for() -> None:
-    schedule = Schedule(1, BEGAN, 60)
+    schedule = Schedule(1, BEGAN, Plan(60))
     assert schedule.step(BEGAN) == Step(KNOCK, 0)
     woken = BEGAN + 5
     assert schedule.step(woken) == Step(KNOCK, 0)
     assert schedule.step(woken) is None
-    assert schedule.step(woken + LATER_DIALS[0]) == Step(DIAL, 0)
-    assert schedule.step(woken + LATER_DIALS[0]) is None
+    assert schedule.step(woken + GAPS[-1]) == Step(DIAL, 0)
+    assert schedule.step(woken + GAPS[-1]) is None
     assert schedule.wait(woken) == pytest.approx(KNOCKS[-1] - 5)
 
 
 def test_dials_that_were_slept_through_become_one() -> None:
-    schedule = Schedule(1, BEGAN, 60)
+    schedule = Schedule(1, BEGAN, Plan(60, Width.ADDRESS, (0.0, 1.0)))
     schedule.step(BEGAN)
     assert schedule.step(BEGAN + 0.1) == Step(DIAL, 0)
     assert schedule.step(BEGAN + 0.1) is None
 
 
 def test_the_dial_is_timed_from_the_moment_the_knock_was_sent() -> None:
-    schedule = Schedule(1, BEGAN, 10)
+    schedule = Schedule(1, BEGAN, PLAN)
     schedule.step(BEGAN)
     schedule.knocked(0, BEGAN + 0.002)
     assert schedule.step(BEGAN + 0.005) is None
     assert schedule.step(BEGAN + 0.006) == Step(DIAL, 0)
 
 
-@given(st.integers(1, 5), st.lists(st.floats(0, 3), max_size=60), st.data())
+@given(
+    st.integers(1, 5),
+    st.sampled_from(Width),
+    st.lists(st.floats(0, 3), max_size=60),
+    st.data(),
+)
 def test_whatever_happens_it_knocks_before_it_dials_and_it_ends(
-    addresses: int, delays: list[float], data: st.DataObject
+    addresses: int, width: Width, delays: list[float], data: st.DataObject
 ) -> None:
-    schedule = Schedule(addresses, BEGAN, 10)
+    plan = Plan(10, width)
+    schedule = Schedule(addresses, BEGAN, plan)
     now = BEGAN
     knocked: dict[int, float] = {}
     for delay in delays:
@@ -200,10 +270,10 @@ def test_whatever_happens_it_knocks_before_it_dials_and_it_ends(
         if step is None:
             now += delay
             continue
-        if step.action is KNOCK:
+        if step.action is not DIAL:
             knocked[step.address] = now
         else:
-            assert now >= knocked[step.address] + min(FIRST_DIALS)
+            assert now >= knocked[step.address] + min(GAPS)
             if data.draw(st.booleans()):
                 schedule.refused(step.address, now, now)
         if data.draw(st.integers(0, 9)) == 0:
