@@ -189,9 +189,11 @@ def test_a_host_that_looks_like_an_option_is_none(program: Spassh, host: str) ->
 
 def test_the_example_tells_options_from_the_host() -> None:
     text = (ROOT / "contrib" / "ssh_config.example").read_text()
-    commands = [line for line in text.splitlines() if "ProxyCommand spassh" in line]
-    assert len(commands) == 2
-    assert all(line.endswith(" -- %h %p") for line in commands)
+    commands = [line for line in text.splitlines() if " spassh proxy " in line]
+    assert len(commands) == 4
+    # What somebody has typed is quoted as well: ssh gives the command to a shell.
+    endings = (" -- %h %p", " -- %h %p '%n' '%r'")
+    assert all(line.endswith(endings) for line in commands)
 
 
 def test_everything_is_ready_for_ssh_without_standard_descriptors(

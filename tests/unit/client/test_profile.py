@@ -178,8 +178,7 @@ BROKEN: dict[str, tuple[dict[str, str], str, str]] = {
     "unknown key": (
         {"prot": "22"},
         "unknown key 'prot'",
-        "take it out; the keys are: hosts user server psk secret port timeout"
-        " name width schedule transport",
+        "take it out; the keys are: hosts user server psk secret port timeout name",
     ),
     "table": ({"[more]\nuser": '"x"'}, "unknown key 'more'", "take it out"),
     "no user": ({"user": ""}, "'user' is missing", "spassh import --force"),
