@@ -120,9 +120,13 @@ def test_ssh_works_and_only_for_the_client(
     said = client.ssh(*MODES[mode], HOSTS[family], "echo", "hello")
 
     assert said.stdout == "hello\n"
+    # On a slow machine the client has to try again, each time from another port.
     grants = server.status()["grants"]
-    assert [(one["address"], one["port"]) for one in grants] == [(source, "tcp/22")]
-    assert 0 < grants[0]["seconds_left"] <= 15
+    assert grants
+    for one in grants:
+        assert (one["address"], one["port"]) == (source, "tcp/22")
+        assert one["width"] == "flow"
+        assert 0 < one["seconds_left"] <= 15
     assert not port_answers(stack_lab.stranger, address, 22, 0.3)
 
 

@@ -130,29 +130,29 @@ class Network:
     def __init__(self, bin_dir: str) -> None:
         """Make the namespaces; programs are looked up in `bin_dir` first."""
         self.prefix = f"spa{os.getpid()}{os.urandom(2).hex()}"
-        environment = {"PATH": f"{bin_dir}:{_PATH}", "LC_ALL": "C.UTF-8"}
+        self._environment = {"PATH": f"{bin_dir}:{_PATH}", "LC_ALL": "C.UTF-8"}
         self.hosts: list[Host] = []
-
-        def host(role: str) -> Host:
-            made = Host(f"{self.prefix}-{role}", environment)
-            self.hosts.append(made)
-            return made
-
         try:
-            self.wire = host("wire")
-            self.server = host("server")
-            self.client = host("client")
-            self.stranger = host("stranger")
+            self.wire = self.host("wire")
+            self.server = self.host("server")
+            self.client = self.host("client")
+            self.stranger = self.host("stranger")
             self.wire.run(["ip", "link", "add", "name", "switch", "type", "bridge"])
             self.wire.run(["ip", "link", "set", "switch", "up"])
             self._join(self.server, SERVER4, SERVER6)
             self._join(self.client, CLIENT4, CLIENT6)
             self._join(self.stranger, STRANGER4, STRANGER6)
             for member in (self.client, self.stranger):
-                self._names(member)
+                self.name_hosts(member)
         except BaseException:
             self.close()
             raise
+
+    def host(self, role: str) -> Host:
+        """Make a namespace that goes away with the network."""
+        made = Host(f"{self.prefix}-{role}", self._environment)
+        self.hosts.append(made)
+        return made
 
     def _join(self, host: Host, v4: str, v6: str) -> None:
         port = "p" + host.name.rsplit("-", 1)[1]
@@ -163,7 +163,7 @@ class Network:
         host.run(["ip", "address", "add", f"{v6}/64", "dev", "eth0", "nodad"])
         host.run(["ip", "link", "set", "eth0", "up"])
 
-    def _names(self, host: Host) -> None:
+    def name_hosts(self, host: Host) -> None:
         """Give the host its own /etc/hosts, and a name server that never answers."""
         directory = f"/etc/netns/{host.name}"
         os.makedirs(directory)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,12 +53,13 @@ class Daemon:
 class Sshd(Daemon):
     """OpenSSH's server with keys of its own, on port 22 of its host."""
 
-    def __init__(self, host: Host, directory: str) -> None:
+    def __init__(self, host: Host, directory: str, user_key: str = "") -> None:
+        """Start it; who has `user_key`, or else a new one, may log in as root."""
         os.makedirs(directory, mode=0o700)
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         host_key = os.path.join(directory, "host_key")
-        self.user_key = os.path.join(directory, "user_key")
-        for key in (host_key, self.user_key):
+        self.user_key = user_key or os.path.join(directory, "user_key")
+        for key in (host_key, *([] if user_key else [self.user_key])):
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
         config = os.path.join(directory, "sshd_config")
         # The user's shell must not read what this machine's root has in its profile:
@@ -187,6 +189,27 @@ class Client:
     def accept(self, invite: str, *words: str) -> None:
         """Import an invite."""
         self.run("spassh", "import", *words, text=invite + "\n")
+
+    @property
+    def profile(self) -> str:
+        """Return the path of the one profile that there is."""
+        directory = os.path.join(self.directory, "spassh", "profiles")
+        (name,) = os.listdir(directory)
+        return os.path.join(directory, name)
+
+    def set_profile(self, *lines: str) -> None:
+        """Add lines to the profile."""
+        with open(self.profile, "a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    def set_hosts(self, *hosts: str) -> None:
+        """Make the profile one for these hosts alone."""
+        with open(self.profile, encoding="utf-8") as file:
+            text = file.read()
+        found = ", ".join(f'"{host}"' for host in hosts)
+        text = re.sub(r"^hosts = .*$", f"hosts = [{found}]", text, flags=re.MULTILINE)
+        with open(self.profile, "w", encoding="utf-8") as file:
+            file.write(text)
 
     def ssh(
         self, *words: str, check: bool = True, text: str = "", timeout: float = 60
