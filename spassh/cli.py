@@ -8,9 +8,10 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .errors import SpasshError, UsageError
+from .errors import ProfileError, SpasshError, UsageError
 from .patterns import Wanted
 from .ui import show, silent, storyteller
 
@@ -26,13 +27,12 @@ def main() -> int:
     try:
         if arguments[:1] == ["proxy"] and not _asks_for_help(arguments):
             _proxy(arguments[1:])
-        _other_verb(arguments)
+        return _other_verb(arguments)
     except SpasshError as error:
         show(error)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return 0
 
 
 def _proxy(arguments: list[str]) -> NoReturn:
@@ -98,11 +98,11 @@ def proxy_arguments(arguments: list[str]) -> tuple[Wanted, int, bool, bool]:
     return Wanted(host, *more), int(port), "--fdpass" in flags, verbose
 
 
-def _other_verb(arguments: list[str]) -> None:
+def _other_verb(arguments: list[str]) -> int:
     from .usage import parse
 
     options = parse(arguments)
-    _VERBS[options.verb](options)
+    return _VERBS[options.verb](options) or 0
 
 
 def _import(options: Any) -> None:
@@ -123,7 +123,39 @@ def _run(options: Any) -> None:
     run(options.host, options.command, _utc_ms)
 
 
-_VERBS = {"import": _import, "keygen": _keygen, "run": _run}
+def _knock(options: Any) -> None:
+    from .verbs.knock import run
+
+    run(options.host, options.access, options.lifetime, options.allow, _utc_ms)
+
+
+def _list(_: Any) -> int:
+    from .verbs.list_ import run
+
+    return 0 if run() else ProfileError.exit_code
+
+
+def _show(options: Any) -> None:
+    from .verbs.show import run
+
+    run(options.host)
+
+
+def _forget(options: Any) -> None:
+    from .verbs.forget import run
+
+    run(options.host)
+
+
+_VERBS: dict[str, Callable[[Any], int | None]] = {
+    "forget": _forget,
+    "import": _import,
+    "keygen": _keygen,
+    "knock": _knock,
+    "list": _list,
+    "run": _run,
+    "show": _show,
+}
 
 
 def _utc_ms() -> int:

@@ -29,7 +29,11 @@ def parser() -> _Parser:
     _add_proxy(verbs)
     _add_import(verbs)
     _add_keygen(verbs)
+    _add_knock(verbs)
     _add_run(verbs)
+    _add_list(verbs)
+    _add_show(verbs)
+    _add_forget(verbs)
     return top
 
 
@@ -122,6 +126,69 @@ def _add_keygen(verbs: "_Verbs[_Parser]") -> None:
         " print its public half.",
         allow_abbrev=False,
     )
+
+
+def _add_knock(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "knock",
+        help="ask a server to open a port, for what is not ssh",
+        description="Knock once at each address of the server that a profile names. No"
+        " answer comes back.",
+        allow_abbrev=False,
+    )
+    verb.add_argument(
+        "--access",
+        metavar="PORT",
+        default="tcp/22",
+        help="the port to open, such as tcp/443 or udp/60001; tcp/22 if left out",
+    )
+    verb.add_argument(
+        "--for",
+        dest="lifetime",
+        metavar="TIME",
+        default="",
+        help="how long to keep it open, such as 30s or 5m; the server has its own"
+        " limit, and its own value if this is left out",
+    )
+    verb.add_argument(
+        "--allow",
+        metavar="ADDRESS",
+        default="",
+        help="whom to let in, if the server permits to name another address than the"
+        " one that the packet comes from",
+    )
+    verb.add_argument("host", metavar="HOST", help="a name or address of the profile")
+
+
+def _add_list(verbs: "_Verbs[_Parser]") -> None:
+    verbs.add_parser(
+        "list",
+        help="print the profiles: file, user and hosts",
+        description="Print a line for each profile: its file, the user and the hosts,"
+        " with tabs between.",
+        allow_abbrev=False,
+    )
+
+
+def _add_show(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "show",
+        help="print what is known of a server, without the secrets",
+        description="Print the profile for HOST, without the secrets.",
+        allow_abbrev=False,
+    )
+    verb.add_argument("host", metavar="HOST", help="a name or address of the profile")
+
+
+def _add_forget(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "forget",
+        help="remove the profile of a server",
+        description="Remove the profile that names HOST. The server still knows the"
+        " key.",
+        allow_abbrev=False,
+    )
+    verb.add_argument("host", metavar="HOST", help="a name or address of the profile")
 
 
 def _add_run(verbs: "_Verbs[_Parser]") -> None:

@@ -1,20 +1,18 @@
 """`spassh run`: ask a server to run a command, with one datagram and no answer."""
 
-import os
 import socket
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import ProfileError, UnreachableError, UsageError, lower_reason
-from ..patterns import Wanted
+from ..errors import UnreachableError, UsageError, lower_reason
 from ..private import config_home
-from ..profile import Profile, find, load_keys, profiles_directory
-from ..protocol.errors import Malformed, Unauthentic
-from ..protocol.limits import MAX_ARGUMENTS, RANDOMNESS_SIZE
-from ..protocol.packet import ClientKeys, seal
+from ..protocol.errors import Malformed
+from ..protocol.limits import MAX_ARGUMENTS
 from ..protocol.request import Request
 from ..resolve import Address, Resolving
 from ..ui import write
+from .lookup import profile_for
+from .sealing import Sealer
 
 _USAGE: Final = "usage: spassh run HOST -- PROGRAM [ARGUMENT ...]"
 
@@ -33,39 +31,25 @@ def run(host: str, command: list[str], utc_ms: Callable[[], int]) -> None:
             "the server compares the whole command, such as /usr/bin/uptime",
         )
     home = config_home()
-    profile = find(home, Wanted(host))
-    if profile is None:
-        raise ProfileError(
-            profiles_directory(home),
-            f"no profile names '{host}'",
-            f"'spassh import --host {host}' takes the server's invite in; a Host"
-            " of ssh_config(5) is no name here, but its HostName is",
-        )
-    loaded = load_keys(profile, home)
-    keys = ClientKeys(loaded.secret, loaded.server, loaded.psk)
+    profile = profile_for(home, host)
+    sealer = Sealer(profile, home)
     host = profile.name or host
     addresses = Resolving(host, profile.port).wait()
     # Not before: the name server may have taken a good part of the time for which a
     # datagram is fresh.
-    datagram = _sealed(Request(utc_ms(), command=tuple(command)), keys, profile)
+    datagram = _sealed(Request(utc_ms(), command=tuple(command)), sealer)
     address = _send_once(datagram, host, addresses)
     write(f"asked {host}, at {address}, to run {command[0]}")
     write("no answer comes back: the server's log tells what became of it")
 
 
-def _sealed(request: Request, keys: ClientKeys, profile: Profile) -> bytes:
+def _sealed(request: Request, sealer: Sealer) -> bytes:
     try:
-        return seal(request, keys, os.urandom(RANDOMNESS_SIZE))
+        return sealer.seal(request)
     except Malformed as error:
         raise UsageError(
             f"cannot send the command: {error}",
             f"a command has at most {MAX_ARGUMENTS} words, and about 1000 bytes in all",
-        ) from error
-    except Unauthentic as error:
-        raise ProfileError(
-            profile.path,
-            f"'server': {error}",
-            "ask the server's administrator for a new invite",
         ) from error
 
 

@@ -27,7 +27,8 @@ from spassh.resolve import Address, Resolving
 from spassh.schedule import Plan
 from spassh.source import Source
 from spassh.ui import silent
-from spassh.verbs import import_, keygen
+from spassh.verbs import forget, import_, keygen
+from spassh.verbs import knock as knock_verb
 from spassh.verbs import run as run_verb
 
 MAN_PAGE = Path(__file__).parents[3] / "man" / "spassh.1"
@@ -275,7 +276,26 @@ def ask(*command: str, host: str = "127.0.0.1") -> Provoke:
     return provoke
 
 
-USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT"
+def knock(access: str = "tcp/22", lifetime: str = "", allow: str = "") -> Provoke:
+    return lambda _: knock_verb.run(HOST, access, lifetime, allow, lambda: NOW_MS)
+
+
+def forget_a_pattern(scene: Scene) -> None:
+    scene.home.profile(hosts='["*"]')
+    forget.run(HOST)
+
+
+def forget_in_vain(scene: Scene) -> None:
+    scene.home.profile()
+
+    def unlink(_: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    scene.monkeypatch.setattr(os, "unlink", unlink)
+    forget.run(HOST)
+
+
+USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT [NAME [LOGIN]]"
 AGAIN = "import the invite again with 'spassh import --force'"
 FORCE = "'spassh import --force' replaces it"
 
@@ -300,6 +320,13 @@ FAILURES = [
         3,
         ask("/bin/ls", host=HOST),
     ),
+    Failure("--access: not a port: WORD", "such as tcp/443", 2, knock("443")),
+    Failure("--for: not a time: WORD", "such as 30s", 2, knock(lifetime="ever")),
+    Failure("--allow: not an address: WORD", "such as 192.0.2.7", 2, knock(allow=HOST)),
+    Failure(
+        "FILE: is for 'HOST' by a pattern alone", "others may", 3, forget_a_pattern
+    ),
+    Failure("cannot remove FILE: REASON", "see whose", 1, forget_in_vain),
     Failure("--host: REASON", "give the name or address", 2, bad_host_option),
     Failure(
         "cannot resolve HOST: REASON",

@@ -1,0 +1,99 @@
+"""`spassh knock`: just the packet, for what is not ssh."""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final
+
+from ..errors import UnreachableError, UsageError, lower_reason
+from ..private import config_home
+from ..protocol.limits import MAX_LIFETIME
+from ..protocol.request import TCP, UDP, Request
+from ..resolve import Address, Resolving
+from ..source import open_wide
+from ..ui import write
+from .lookup import profile_for
+from .sealing import Sealer
+
+_PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def run(
+    host: str, access: str, lifetime: str, allow: str, utc_ms: Callable[[], int]
+) -> None:
+    """Ask the server that a profile names to open a port, once at each address.
+
+    Args:
+        host: a name or address that a profile names.
+        access: the port, such as "tcp/443".
+        lifetime: for how long, such as "30s"; empty leaves it to the server.
+        allow: the address to let in; empty is the one that the packet comes from.
+        utc_ms: milliseconds since 1970-01-01 UTC.
+
+    Raises:
+        SpasshError: nothing was sent.
+    """
+    protocol, port = _port(access)
+    seconds = _seconds(lifetime) if lifetime else 0
+    address = _address(allow) if allow else b""
+    home = config_home()
+    profile = profile_for(home, host)
+    sealer = Sealer(profile, home)
+    host = profile.name or host
+    sent, problem = [], ""
+    for target in Resolving(host, port).wait():
+        # Each has a time of its own: the name server may have taken a good part of
+        # that for which a datagram is fresh.
+        request = Request(utc_ms(), protocol, port, seconds, address)
+        try:
+            source = _send(sealer.seal(request), target, profile.port)
+        except OSError as error:
+            problem = problem or lower_reason(error)
+        else:
+            sent.append(f"{target} from {source}")
+    if not sent:
+        raise UnreachableError(
+            f"cannot reach {host}: {problem}",
+            "see that the network is up, and that no firewall of this computer"
+            " forbids it",
+        )
+    for one in sent:
+        write(f"knocked at {one} for {access}")
+    write("no answer comes back: if the port stays shut, the server's log says why")
+
+
+def _send(datagram: bytes, target: Address, knock_port: int) -> str:
+    """Send it, and return the address that it came from."""
+    udp, source = open_wide(target, knock_port)
+    with udp:
+        udp.send(datagram)
+    return str(source.address[0])
+
+
+def _port(text: str) -> tuple[int, int]:
+    protocol, _, number = text.partition("/")
+    digits = number.isascii() and number.isdigit() and len(number) <= 5
+    if protocol not in _PROTOCOLS or not digits or not 0 < int(number) < 1 << 16:
+        raise UsageError(f"--access: not a port: {text}", "such as tcp/443 or udp/53")
+    return _PROTOCOLS[protocol], int(number)
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,9})([smh]?)", text)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 0 < seconds <= MAX_LIFETIME:
+        raise UsageError(
+            f"--for: not a time: {text}",
+            f"such as 30s, 5m or 1h, and at most {MAX_LIFETIME} s",
+        )
+    return seconds
+
+
+def _address(text: str) -> bytes:
+    try:
+        return ip_address(text).packed
+    except ValueError as error:
+        raise UsageError(
+            f"--allow: not an address: {text}", "such as 192.0.2.7 or 2001:db8::7"
+        ) from error

@@ -1,0 +1,40 @@
+"""Requests of verbs, sealed for the server of a profile."""
+
+import os
+
+from ..errors import ProfileError
+from ..profile import Profile, load_keys
+from ..protocol.errors import Unauthentic
+from ..protocol.limits import RANDOMNESS_SIZE
+from ..protocol.packet import ClientKeys, seal
+from ..protocol.request import Request
+
+
+class Sealer:
+    """Seals requests with the keys of a profile."""
+
+    def __init__(self, profile: Profile, home: str) -> None:
+        """Load the keys.
+
+        Raises:
+            ProfileError: one of them is missing or damaged.
+        """
+        self._profile = profile
+        keys = load_keys(profile, home)
+        self._keys = ClientKeys(keys.secret, keys.server, keys.psk)
+
+    def seal(self, request: Request) -> bytes:
+        """Return a datagram that was never there before.
+
+        Raises:
+            ProfileError: the server's key is none that anybody could have.
+            Malformed: there is no such request.
+        """
+        try:
+            return seal(request, self._keys, os.urandom(RANDOMNESS_SIZE))
+        except Unauthentic as error:
+            raise ProfileError(
+                self._profile.path,
+                f"'server': {error}",
+                "ask the server's administrator for a new invite",
+            ) from error

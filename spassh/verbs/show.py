@@ -1,0 +1,36 @@
+"""`spassh show`: what is known of a server, without the secrets."""
+
+import sys
+
+from ..private import config_home
+from ..profile import load_keys, own_key_path
+from .keygen import public_half
+from .lookup import profile_for
+
+
+def run(host: str) -> None:
+    """Print the profile for `host`, one thing in each line.
+
+    Raises:
+        SpasshError: there is none, or it or a key cannot be used.
+    """
+    home = config_home()
+    profile = profile_for(home, host)
+    keys = load_keys(profile, home)
+    where = profile.path if profile.secret else own_key_path(home)
+    schedule = " ".join(map(str, profile.schedule))
+    lines = {
+        "profile": profile.path,
+        "hosts": " ".join(profile.hosts),
+        "name": profile.name or "as ssh says",
+        "user": profile.user,
+        "server": profile.server,
+        "client": f"{public_half(keys.secret)}, in {where}",
+        "knocks at": f"{profile.transport}/{profile.port}",
+        "width": profile.width,
+        "timeout": f"{profile.timeout} s",
+        "schedule": f"{schedule} ms" if schedule else "the usual one",
+    }
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        sys.stdout.write(f"{name:<{width}}  {value}\n")
