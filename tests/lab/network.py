@@ -12,9 +12,10 @@ Everything has the lab's own prefix in its name and goes away with it.
 import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 SERVER4, CLIENT4, STRANGER4 = "192.0.2.1", "192.0.2.2", "192.0.2.66"
@@ -22,6 +23,9 @@ SERVER6, CLIENT6, STRANGER6 = "2001:db8::1", "2001:db8::2", "2001:db8::66"
 SERVER_NAME = "server.test"
 
 _T = TypeVar("_T")
+
+_MUCH_LOSS = 20
+"""Percent of the frames: of those of any connection, one is lost."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -174,6 +178,37 @@ class Network:
             file.write(f"{SERVER6} {SERVER_NAME} v6.{SERVER_NAME}\n")
         with open(f"{directory}/resolv.conf", "w", encoding="ascii") as file:
             file.write("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+
+    @contextmanager
+    def impaired(self, delay: float, loss: float, seed: int) -> Iterator[None]:
+        """Put a bad link before the server.
+
+        Args:
+            delay: of each frame, in milliseconds.
+            loss: in percent of the frames.
+            seed: for the choice of these.
+        """
+        # pserver, which leads to the server, leaves the switch for a pair of its own.
+        pair = ["link", "add", "near", "type", "veth", "peer", "name", "far"]
+        self.wire.run(["ip", *pair])
+        self.wire.run(["ip", "link", "set", "pserver", "nomaster"])
+        self.wire.run(["ip", "link", "set", "near", "master", "switch", "up"])
+        self.wire.run(["ip", "link", "set", "far", "up"])
+        program = os.path.join(os.path.dirname(__file__), "impair.py")
+        words = [program, "far", "pserver", str(delay), str(loss), str(seed)]
+        link = self.wire.popen(
+            [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        try:
+            if link.stdout is None or link.stdout.readline() != b"ready\n":
+                raise LabError("no bad link")
+            yield
+        finally:
+            lost, _ = link.communicate()
+            self.wire.run(["ip", "link", "delete", "near"])
+            self.wire.run(["ip", "link", "set", "pserver", "master", "switch"])
+        if loss >= _MUCH_LOSS and not int(lost):
+            raise LabError("the bad link has lost nothing")
 
     def close(self) -> None:
         for host in self.hosts:
