@@ -31,6 +31,12 @@ def open_end(interface: str) -> socket.socket:
     return end
 
 
+def tell(line: str) -> None:
+    """Say something to whoever has started this."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Carry frames until standard input ends."""
     left, right = map(open_end, sys.argv[1:3])
@@ -39,14 +45,14 @@ def main() -> None:
     others = {left: right, right: left}
     under_way: list[tuple[float, int, socket.socket, bytes]] = []
     number = lost = 0
-    print("ready", flush=True)
+    tell("ready")
     while True:
         wait = max(0.0, under_way[0][0] - time.monotonic()) if under_way else None
         ready = select.select([*others, sys.stdin], [], [], wait)[0]
         if sys.stdin in ready:
-            print(lost)
+            tell(str(lost))
             return
-        for end in ready:
+        for end in (one for one in others if one in ready):
             frame = end.recv(1 << 17)
             if chance.random() >= loss:
                 number += 1
