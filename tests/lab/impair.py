@@ -1,8 +1,9 @@
 """Run as `impair.py LEFT RIGHT DELAY LOSS SEED`: a bad link between two interfaces.
 
-Frames go on after DELAY milliseconds, and LOSS percent of them do not. It stands in for
-netem, which not every kernel has. When its standard input ends, it prints how many
-frames it has lost, and ends.
+Frames go on after DELAY milliseconds, but LOSS percent of those of TCP and UDP do not:
+the neighbours find each other, as they do where the bad part is farther away. It stands
+in for netem, which not every kernel has. When its standard input ends, it prints how
+many frames it has lost, and ends.
 """
 
 import heapq
@@ -14,7 +15,9 @@ import time
 
 _ALL_PROTOCOLS = 3
 _SOL_PACKET, _IGNORE_OUTGOING, _VNET_HEADER = 263, 23, 15
-_PACKET_OUTGOING = 4
+_VNET_SIZE, _ETHERNET_SIZE = 10, 14
+_V4 = {(4, b"\x06"), (4, b"\x11")}
+_V6 = {(6, b"\x06"), (6, b"\x11")}
 
 
 def open_end(interface: str) -> socket.socket:
@@ -29,6 +32,13 @@ def open_end(interface: str) -> socket.socket:
     end.bind((interface, _ALL_PROTOCOLS))
     end.setblocking(False)
     return end
+
+
+def can_be_lost(frame: bytes) -> bool:
+    """Tell whether a frame, with both headers, is of TCP or UDP."""
+    packet = frame[_VNET_SIZE + _ETHERNET_SIZE :]
+    version = packet[0] >> 4 if packet else 0
+    return (version, packet[9:10]) in _V4 or (version, packet[6:7]) in _V6
 
 
 def tell(line: str) -> None:
@@ -54,7 +64,7 @@ def main() -> None:
             return
         for end in (one for one in others if one in ready):
             frame = end.recv(1 << 17)
-            if chance.random() >= loss:
+            if not can_be_lost(frame) or chance.random() >= loss:
                 number += 1
                 due = time.monotonic() + delay
                 heapq.heappush(under_way, (due, number, others[end], frame))
