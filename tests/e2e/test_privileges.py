@@ -14,16 +14,18 @@ from pathlib import Path
 import pytest
 from lab.inside import inside
 from lab.network import SERVER4, Host, Network
-from lab.programs import Spasshd
+from lab.programs import Daemon, Spasshd
 from lab.site import Site
 from lab.syscalls import children
 from unit.server.child import in_child
+from unit.server.kernel import needs_landlock
 
 from spassh_server import daemon
 from spassh_server.firewall import FirewallError, Grant
 from spassh_server.firewall.libnftables import LibNftables
 from spassh_server.ports import Port
 from spassh_server.privsep import message
+from spassh_server.privsep.landlock import confine
 from spassh_server.privsep.message import Answer, GrantMessage, Revoke, RunMessage
 from spassh_server.privsep.sandbox import become
 
@@ -78,12 +80,19 @@ def syscall(name: str, *arguments: int | bytes | None) -> None:
         raise OSError(ctypes.get_errno(), name)
 
 
-def as_the_listener(site: Site, work: Callable[[Site], object]) -> str:
-    """Try `work` as what the listener has become, in its network namespace."""
+def as_the_listener(
+    site: Site, work: Callable[[Site], object], *, confined: bool = False
+) -> str:
+    """Try `work` as what the listener has become, in its network namespace.
+
+    Unless it is `confined`, as on a kernel without Landlock.
+    """
     uid = int(site.config.user)
 
     def become_and_try() -> str:
         become(uid, uid, file_bytes=1000)
+        if confined:
+            assert confine(os.open(site.config.state_dir, os.O_RDONLY))
         return refused(lambda: work(site))
 
     return inside(site.host, lambda: in_child(become_and_try))
@@ -158,6 +167,15 @@ FILES: dict[str, Attempt] = {
     "set what the kernel does": lambda _: write("/proc/sys/net/ipv4/ip_forward"),
 }
 
+OF_ALL: dict[str, Attempt] = {
+    "read accounts": lambda _: read("/etc/passwd"),
+    "read a program": lambda _: read(sys.executable),
+    "read what processes there are": lambda _: read("/proc/self/status"),
+    "list the root directory": lambda _: os.listdir("/"),
+    "write to where all may": lambda _: write("/dev/null"),
+}
+"""What everybody may do, but not who is confined."""
+
 
 class TestAListenerThatIsTakenOver:
     @pytest.mark.parametrize("name", POWERS)
@@ -170,14 +188,56 @@ class TestAListenerThatIsTakenOver:
     def test_has_no_file_to(self, site: Site, name: str) -> None:
         assert as_the_listener(site, FILES[name]) in {"EPERM", "EACCES"}
 
-    def test_may_write_in_its_own_directory(self, site: Site) -> None:
+    @needs_landlock
+    @pytest.mark.parametrize("name", FILES)
+    def test_has_no_file_to_when_it_is_confined(self, site: Site, name: str) -> None:
+        found = as_the_listener(site, FILES[name], confined=True)
+        assert found in {"EPERM", "EACCES"}
+
+    @needs_landlock
+    @pytest.mark.parametrize("name", OF_ALL)
+    def test_has_not_even_what_everybody_has(self, site: Site, name: str) -> None:
+        assert as_the_listener(site, OF_ALL[name]) == ""
+        assert as_the_listener(site, OF_ALL[name], confined=True) == "EACCES"
+
+    @pytest.mark.parametrize(
+        "confined", [False, pytest.param(True, marks=needs_landlock)]
+    )
+    def test_may_write_in_its_own_directory(self, site: Site, confined: bool) -> None:
         """So what it may not do elsewhere is not for another reason."""
         path = os.path.join(site.config.state_dir, "highest")
-        assert as_the_listener(site, lambda _: write(path)) == ""
+        found = as_the_listener(site, lambda _: write(path), confined=confined)
+        assert found == ""
 
     @pytest.mark.parametrize("name", [one for one in FILES if "read" in one])
     def test_has_less_than_root_who_can(self, site: Site, name: str) -> None:
         assert refused(lambda: FILES[name](site)) == ""
+
+
+@needs_landlock
+def test_the_listener_is_confined_before_it_waits_for_a_packet(
+    network: Network, tmp_path: Path
+) -> None:
+    """What is above was tried by children of the test; this is the daemon itself."""
+    spasshd = Spasshd(network.server, str(tmp_path / "spasshd"))
+    record = f"{tmp_path}/strace"
+    calls = "trace=landlock_restrict_self,poll,clone,clone3"
+    strace = ["strace", "-ff", "-o", record, "-e", "signal=none", "-e", calls]
+    argv = [*strace, "spasshd", "run", "--config", spasshd.config]
+    daemon = spasshd.daemon = Daemon(network.server, argv, str(tmp_path / "log"))
+    daemon.wait_log("spasshd: ready")
+    listener = spasshd.status()["pid"]
+    spasshd.verb("stop", "--open")
+    assert daemon.process.wait(30) == 0
+
+    lines = Path(f"{record}.{listener}").read_text(encoding="utf-8").splitlines()
+    # A frame is taken out of memory: what it takes to know of it is poll(2).
+    waits = [at for at, line in enumerate(lines) if "events=POLLIN" in line]
+    confined = [at for at, line in enumerate(lines) if "restrict_self" in line]
+    assert [lines[at].split(" = ")[1] for at in confined] == ["0"]
+    assert confined < waits[:1]
+    # It holds for one thread, and there is no other.
+    assert not [line for line in lines if "CLONE_THREAD" in line]
 
 
 class Taken:

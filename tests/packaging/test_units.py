@@ -2,32 +2,17 @@
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from lab.unit import IPTABLES, SERVER, UNIT, needs_systemd, values
 
 from spassh_server import cli, config
 from spassh_server.privsep import sandbox
 from spassh_server.verbs import init
-
-SERVER = Path(__file__).parents[2] / "server"
-UNIT = (SERVER / "spasshd.service").read_text(encoding="ascii")
-IPTABLES = (SERVER / "spasshd-iptables.conf").read_text(encoding="ascii")
-
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None,
-    reason="systemd-analyze is missing: apt install systemd",
-)
-
-
-def values(key: str, text: str = UNIT) -> list[str]:
-    """Return the words that are assigned to `key`, of all its lines."""
-    lines = re.findall(rf"^{key}=(.*)$", text, re.MULTILINE)
-    return " ".join(lines).split()
 
 
 def value(key: str) -> str:

@@ -5,6 +5,7 @@ and no TCP connection made, if the kernel is new enough (5.13 for files, 6.7 for
 """
 
 import ctypes
+import errno
 import os
 import sys
 from struct import pack
@@ -37,6 +38,9 @@ _NEWEST_FILES = 0xFFFF
 _TCP = 0b11
 _TCP_VERSION = 4
 
+_ABSENT = {errno.ENOSYS, errno.EOPNOTSUPP}
+"""The kernel is too old, or was built without it; or it was started without it."""
+
 
 def confine(directory: int) -> bool:
     """Deny this process every file but those below the open `directory`.
@@ -45,13 +49,13 @@ def confine(directory: int) -> bool:
         Whether the kernel can do it. What is open already stays open.
 
     Raises:
-        SandboxError: the kernel can, and refused.
+        SandboxError: it can, and refused; or a filter of system calls did.
     """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, 0, _VERSION)
-    if version < 1:
+    version = _version(libc)
+    if not version:
         return False
     files = _FILES.get(version, _NEWEST_FILES)
     attributes = pack("=Q", files)
@@ -67,10 +71,30 @@ def confine(directory: int) -> bool:
     return True
 
 
+def _version(libc: ctypes.CDLL) -> int:
+    """Return the version of the kernel's interface, or 0 if it has none."""
+    version: int = libc.syscall(_CREATE_RULESET, None, 0, _VERSION)
+    if version < 0:
+        error = ctypes.get_errno()
+        # Any other error comes from what filters system calls. To take that for an old
+        # kernel would be to go on unconfined where it can be helped.
+        if error not in _ABSENT:
+            raise _refused(error)
+        return 0
+    return version
+
+
 def _call(libc: ctypes.CDLL, number: int, *arguments: int | bytes) -> int:
     # Whole registers: libc's syscall(2) takes what the kernel takes.
     words = [ctypes.c_long(one) if isinstance(one, int) else one for one in arguments]
     result: int = libc.syscall(ctypes.c_long(number), *words)
     if result < 0:
-        raise SandboxError(f"landlock: {os.strerror(ctypes.get_errno())}")
+        raise _refused(ctypes.get_errno())
     return result
+
+
+def _refused(error: int) -> SandboxError:
+    hint = "see that no filter of system calls, as of a container, forbids landlock(7)"
+    return SandboxError(
+        f"landlock: {os.strerror(error)}", hint if error == errno.EPERM else ""
+    )

@@ -26,7 +26,14 @@ _LAST_CAPABILITY = 63
 
 
 class SandboxError(Exception):
-    """A privilege could not be given up, so the program must not go on."""
+    """A privilege could not be given up, so the program must not go on.
+
+    `hint` may name the remedy.
+    """
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 def become(uid: int, gid: int, *, file_bytes: int) -> None:

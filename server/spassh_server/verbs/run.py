@@ -15,14 +15,11 @@ def run(options: Namespace) -> int:
     """Run until SIGTERM or SIGINT, or until the file of packets is read."""
     try:
         run_daemon(config.load(options.config), options.pcap)
-    except (CaptureError, DaemonError) as error:
+    except (CaptureError, DaemonError, SandboxError) as error:
         events.error(error, error.hint)
         return 1
     except MessageError as error:
         events.error(f"the granter broke the rules: {error}")
-        return 1
-    except SandboxError as error:
-        events.error(error)
         return 1
     except GranterGoneError:
         events.error("the granter has left, so the listener leaves too")

@@ -1,6 +1,7 @@
 """What a process can still do when it is confined: tried by children of the test."""
 
 import ctypes
+import errno
 import os
 import socket
 import subprocess
@@ -10,19 +11,11 @@ from pathlib import Path
 
 import pytest
 from unit.server.child import in_child
+from unit.server.kernel import landlock_version, needs_landlock
 
 from spassh_server.privsep import sandbox
 from spassh_server.privsep.landlock import confine
 from spassh_server.privsep.sandbox import SandboxError
-
-
-def kernel_version() -> int:
-    return int(ctypes.CDLL(None).syscall(444, None, 0, 1))
-
-
-needs_landlock = pytest.mark.skipif(
-    kernel_version() < 1, reason="this kernel has no Landlock"
-)
 
 
 def confined(directory: Path, work: Callable[[], object]) -> object:
@@ -126,7 +119,7 @@ class TestAConfinedProcess:
         with open(tmp_path / "secret", encoding="ascii") as file:
             assert confined(own, file.read) == "known"
 
-    @pytest.mark.skipif(kernel_version() < 4, reason="this kernel cannot deny TCP")
+    @pytest.mark.skipif(landlock_version() < 4, reason="this kernel cannot deny TCP")
     def test_makes_no_tcp_connection(self, own: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = server.getsockname()
@@ -137,13 +130,34 @@ class TestAConfinedProcess:
             assert confined(own, work) == "PermissionError"
 
 
-def test_a_kernel_without_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Old:
-        def syscall(self, *_: object) -> int:
-            return -1
+class Refusing:
+    """A C library whose every system call ends with an error."""
 
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Old())
+    def __init__(self, error: int) -> None:
+        self.error = error
+
+    def syscall(self, *_: object) -> int:
+        ctypes.set_errno(self.error)
+        return -1
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_kernel_without_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Refusing(error))
     assert confine(0) is False
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EACCES])
+def test_a_filter_of_system_calls_is_not_taken_for_an_old_kernel(
+    monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Refusing(error))
+    with pytest.raises(SandboxError) as caught:
+        confine(0)
+    assert str(caught.value) == f"landlock: {os.strerror(error)}"
+    assert ("landlock(7)" in caught.value.hint) is (error == errno.EPERM)
 
 
 @needs_landlock
