@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 from lab.network import CLIENT4, SERVER4, wait_for
-from lab.programs import Daemon, Spasshd, port_answers
+from lab.notify import ALIVE, READY, STOPPING, managed
+from lab.programs import Spasshd, port_answers
+from lab.syscalls import state
 
 from .conftest import Lab
 
@@ -158,20 +160,50 @@ def test_a_log_that_nobody_reads_stops_no_grant(lab: Lab) -> None:
 
 def test_readiness_is_told_to_systemd_once_it_is_true(lab: Lab) -> None:
     spasshd = lab.spasshd()
-    path = os.path.join(spasshd.directory, "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(path)
-        sock.settimeout(30)
-        log = os.path.join(spasshd.directory, "log")
-        argv = ["env", f"NOTIFY_SOCKET={path}", "spasshd", "run"]
-        daemon = Daemon(lab.server, [*argv, "--config", spasshd.config], log)
+    with managed(spasshd) as manager:
+        assert manager.recv(64) == READY
+        assert spasshd.status()["ready"] is True
+        assert spasshd.running.stop() == 0
+        assert manager.recv(64) == STOPPING
+
+
+def test_the_watchdog_hears_nothing_while_the_granter_hangs(lab: Lab) -> None:
+    spasshd = lab.spasshd()
+    with managed(spasshd, watchdog=1) as manager:
+        assert manager.recv(64) == READY
+        assert [manager.recv(64) for _ in range(3)] == [ALIVE] * 3
+        listener = spasshd.running.process.pid
+        (granter,) = children(listener)
+
+        os.kill(granter, signal.SIGSTOP)
         try:
-            assert sock.recv(64) == b"READY=1"
-            assert spasshd.status()["ready"] is True
+            wait_for(lambda: state(granter) == "T", "the granter to hang")
+            # So long that it has been asked again and again.
+            seen = wakes(listener)
+            wait_for(lambda: wakes(listener) > seen + 3, "the listener to ask")
+            manager.setblocking(False)
+            # What the granter had answered before, at most.
+            assert heard(manager) in ([], [ALIVE])
         finally:
-            assert daemon.stop() == 0
-            spasshd.verb("stop", "--open")
-        assert sock.recv(64) == b"STOPPING=1"
+            os.kill(granter, signal.SIGCONT)
+
+        manager.settimeout(30)
+        assert manager.recv(64) == ALIVE
+
+
+def wakes(pid: int) -> int:
+    """Return how often a process has gone to sleep by itself."""
+    return int(fields(pid)["voluntary_ctxt_switches"])
+
+
+def heard(sock: socket.socket) -> list[bytes]:
+    """Return the datagrams that wait in a socket that does not block."""
+    found = []
+    try:
+        while True:
+            found.append(sock.recv(64))
+    except BlockingIOError:
+        return found
 
 
 @pytest.mark.parametrize("victim", ["listener", "granter"])

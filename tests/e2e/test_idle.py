@@ -1,4 +1,7 @@
-"""A daemon with nothing to do does nothing: no wake-up, and no program."""
+"""A daemon with nothing to do does nothing: no program, and no wake-up.
+
+But for those that a watchdog asks for, where there is one.
+"""
 
 import os
 import time
@@ -9,6 +12,7 @@ import pytest
 from lab.inside import udp
 from lab.knocker import Knocker
 from lab.network import SERVER4, Network, wait_for
+from lab.notify import ALIVE, READY, managed
 from lab.programs import Spasshd
 from lab.site import Site
 from lab.syscalls import children, state
@@ -93,6 +97,31 @@ def test_an_idle_daemon_never_wakes_up(
     finally:
         daemon.stop()
         spasshd.verb("stop", "--open")
+
+
+def test_a_watchdog_wakes_both_programs_when_it_is_time_and_nothing_else_does(
+    network: Network, tmp_path: Path
+) -> None:
+    spasshd = Spasshd(network.server, str(tmp_path / "spasshd"), "--protect", "tcp/22")
+    # So that the look at the packet filter after the start comes before it is time.
+    with managed(spasshd, watchdog=2 * (REPAIR_SECONDS + 1)) as manager:
+        assert [manager.recv(64) for _ in range(2)] == [READY, ALIVE]
+        listener = spasshd.running.process.pid
+        pids = [listener, *children(listener)]
+
+        def sleeps() -> list[int]:
+            """Return how often each went to sleep by itself, once both have."""
+            wait_for(lambda: [state(pid) for pid in pids] == ["S", "S"], "their sleep")
+            return [switches(pid)[0] for pid in pids]
+
+        before = sleeps()
+        assert [manager.recv(64) for _ in range(2)] == [ALIVE] * 2
+
+        slept = [now - then for now, then in zip(sleeps(), before, strict=True)]
+        # The granter wakes up when it is asked. The listener asks, and may have gone to
+        # sleep again before it is answered.
+        assert slept[1] == 2
+        assert 2 <= slept[0] <= 4
 
 
 def test_a_live_grant_wakes_nobody_up_where_the_kernel_ends_it(
