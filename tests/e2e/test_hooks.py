@@ -9,10 +9,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from lab.inside import udp
+from lab.knocker import Knocker
 from lab.knocks import knock
 from lab.network import CLIENT4, CLIENT6, SERVER4, SERVER6, wait_for
 from lab.programs import port_answers
+from lab.site import Site
+from lab.syscalls import children
 from lab.users import set_lines
+
+from spassh_server.privsep.programs import _AT_ONCE, _WAITING
 
 from .conftest import Lab
 
@@ -57,6 +63,10 @@ class Hooked:
         self.spasshd.edit("lifetime = 15 ", "lifetime = 2 ")
         self.spasshd.start()
 
+    def stop(self) -> None:
+        self.spasshd.running.stop()
+        self.spasshd.verb("stop", "--open", check=False)
+
     def told(self) -> list[dict[str, Any]]:
         """Return what the hooks have heard so far, the oldest first."""
         lines = read(os.path.join(self.directory, "told")).splitlines()
@@ -78,8 +88,7 @@ def hooked(lab: Lab, shared: str) -> Iterator[Hooked]:
     """Start one whose on_open for CLIENT6 hangs."""
     made = Hooked(lab, shared, CLIENT6)
     yield made
-    made.spasshd.running.stop()
-    made.spasshd.verb("stop", "--open", check=False)
+    made.stop()
 
 
 def test_hooks_hear_of_the_beginning_and_the_end_of_a_grant(
@@ -114,6 +123,37 @@ def test_a_hook_that_hangs_delays_nobody(lab: Lab, hooked: Hooked) -> None:
     hooked.wait_told("close", "quick")
     assert slow.ssh("v6.server.test", "echo", "in").stdout == "in\n"
     assert not [one for one in hooked.told() if one["user"] == "slow"][1:]
+
+
+def test_hooks_that_all_hang_delay_no_grant(lab: Lab, shared: str) -> None:
+    """More than run at once, and more than may wait."""
+    hooked = Hooked(lab, shared, "address")
+    site = Site(lab.server, SERVER4, hooked.spasshd)
+    many = [
+        Knocker(hooked.spasshd, f"user{number}", "any_address = true", "lifetime = 300")
+        for number in range(_AT_ONCE + _WAITING + 8)
+    ]
+    try:
+        hooked.spasshd.verb("reload")
+        with udp(lab.client_host) as sock:
+            for number, one in enumerate(many):
+                site.send(sock, one.seal(address=bytes([198, 51, 100, 1 + number])))
+        hooked.spasshd.running.wait_log('text="too many hooks wait"')
+        wait_for(lambda: len(hooked.told()) == _AT_ONCE, "the hooks to hang")
+        granter = children(hooked.spasshd.running.process.pid)[0]
+        hanging = set(children(granter))
+        assert len(hanging) == _AT_ONCE
+
+        client = lab.client(hooked.spasshd)
+        assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+
+        # None of them has made room for another one meanwhile.
+        assert set(children(granter)) == hanging
+        assert len(hooked.told()) == _AT_ONCE
+        users = {active.user for active in site.grants()}
+        assert users >= {one.name for one in many}
+    finally:
+        hooked.stop()
 
 
 def test_a_grant_that_is_revoked_is_told_as_closed(lab: Lab, hooked: Hooked) -> None:
