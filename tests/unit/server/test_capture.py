@@ -242,6 +242,34 @@ print(len(list(capture.frames())) - FRAMES_PER_TURN, len(list(capture.frames()))
     )
 
 
+@pytest.mark.parametrize("name", ["here", "any"])
+def test_what_the_kernel_has_no_room_for_is_counted(name: str) -> None:
+    says(
+        f"""
+from spassh_server import capture as module
+module.CAPTURE_BUFFER_BYTES = 1 << 16
+add("here")
+capture = listen("{name}")
+sent = 0
+while not capture.dropped() and sent < 100_000:
+    send("x-here", ethernet(ipv4(udp(bytes(SIZE)))), 100)
+    sent += 100
+before = capture.dropped()
+send("x-here", ethernet(ipv4(udp(bytes(SIZE)))), 100)
+dropped = capture.dropped()
+heard = 0
+while frames := len(list(capture.frames())):
+    heard += frames
+print(0 < before < dropped, heard + dropped == sent + 100, heard > 0)
+# What there is room for again is no drop.
+put("here", 2)
+hear(capture, 2)
+print(capture.dropped() == dropped)
+""",
+        "True True True\nTrue\n",
+    )
+
+
 def test_a_missing_permission_is_told() -> None:
     # Root of a user namespace that has no network of its own.
     done = run_inside(

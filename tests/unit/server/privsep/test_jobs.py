@@ -576,6 +576,56 @@ def _descriptors() -> list[str]:
     return os.listdir("/proc/self/fd")
 
 
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+
+
+def set_oom_score(score: int) -> bool:
+    """Set our own, if we may: less than it was takes CAP_SYS_RESOURCE."""
+    try:
+        OOM_SCORE.write_text(f"{score}")
+    except PermissionError:
+        return False
+    return True
+
+
+@needs_root
+@pytest.mark.parametrize("score", [-800, 0, 300])
+class TestWhenMemoryRunsOut:
+    """The unit has the granter spared, and that is not for what it starts."""
+
+    @pytest.fixture(autouse=True)
+    def possible(self, score: int) -> None:
+        if not in_child(lambda: set_oom_score(score)):
+            pytest.skip("needs CAP_SYS_RESOURCE, which root of a container may lack")
+
+    @pytest.mark.parametrize("account", [ROOT, NOBODY_ACCOUNT], ids=lambda one: one[0])
+    def test_a_job_is_as_any_program_and_the_granter_as_before(
+        self, score: int, account: Account
+    ) -> None:
+        def start() -> tuple[bytes, str]:
+            set_oom_score(score)
+            # As it runs: without CAP_SYS_RESOURCE, and with a /proc that is root's.
+            keep_capabilities(CAPABILITIES)
+            granter = Granter()
+            granter.start(f"cat {OOM_SCORE}", account=account)
+            after = OOM_SCORE.read_text()
+            granter.until(1)
+            ((_, ended),) = granter.ended
+            return ended.output, after
+
+        assert in_child(start) == (b"0\n", f"{score}\n")
+
+    def test_a_job_that_cannot_be_started_changes_nothing(self, score: int) -> None:
+        def start() -> tuple[str, str]:
+            set_oom_score(score)
+            granter = Granter()
+            granter.start_program("/nonexistent")
+            ((_, ended),) = granter.ended
+            return ended.status, OOM_SCORE.read_text()
+
+        assert in_child(start) == ("not-started", f"{score}\n")
+
+
 @needs_root
 def test_a_hundred_jobs_leave_nothing_behind() -> None:
     granter = Granter()
