@@ -27,7 +27,8 @@ FIELDS: Final = {
 """What an entry has, in the order of a line."""
 
 _FILE: Final = "open-hooks"
-_MAX_LINE_BYTES: Final = 1024
+_MAX_LINE_BYTES: Final = 512
+"""Thrice of ours. Whatever is in it, a job has room to be told of it."""
 _MAX_LINES: Final = 1 << 20
 _SPARE_LINES: Final = 1024
 """Lines that may be over before the file is written anew."""
@@ -66,11 +67,16 @@ class HookJournal:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
+                begins = True
                 for _ in range(_MAX_LINES):
                     line = file.readline(_MAX_LINE_BYTES)
                     if not line:
                         break
-                    _apply(line, found)
+                    ends = line.endswith(b"\n") or len(line) < _MAX_LINE_BYTES
+                    # A part of a longer line is none, even if it looks like one.
+                    if begins and ends:
+                        _apply(line, found)
+                    begins = ends
         except OSError:
             pass  # none yet, or damaged: then no more is known to be open
         return found

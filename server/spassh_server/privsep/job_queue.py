@@ -27,7 +27,7 @@ class JobQueue:
         return own < self._most_each and _count(self._asked) < self._most
 
     def add(self, job: Job) -> None:
-        """Let `job` wait, behind those of the same lane."""
+        """Let `job` wait, behind those of the same user."""
         jobs = self._owed if job.owed else self._asked
         jobs.setdefault(job.user, []).append(job)
 
