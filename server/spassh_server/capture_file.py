@@ -6,7 +6,7 @@ import select
 import stat
 import tempfile
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .datagram import DLT_ETHERNET, LINK_TYPES
 from .libpcap import (
@@ -26,6 +26,9 @@ STDIN = "-"
 _PCAP_ERROR_BREAK = -2
 
 _HINT = "record one with 'tcpdump -i any -w FILE udp'"
+_DAMAGED = "it is damaged, or not written to its end yet"
+_LATEST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999. A file may name 64 bits of whatever unit it likes."""
 _CHUNK = 65_536
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -100,7 +103,8 @@ class CaptureFile:
         """Yield the next frames, a bounded number, with the time of their capture.
 
         Raises:
-            CaptureError: the file is damaged from here on, or ends within a frame.
+            CaptureError: the file is damaged from here on, or ends within a frame. A
+                time before 1970 or after 9999 is damage as well.
         """
         for _ in range(FRAMES_PER_TURN):
             got = self._handle.next()
@@ -109,11 +113,12 @@ class CaptureFile:
                 return
             if got != 1:
                 self.ended = True
-                raise CaptureError(
-                    f"{self.name}: {self._handle.problem()}",
-                    "it is damaged, or not written to its end yet",
-                )
-            yield Record(self._handle.time(), self._handle.frame())
+                raise CaptureError(f"{self.name}: {self._handle.problem()}", _DAMAGED)
+            time = self._handle.time()
+            if not 0 <= time <= _LATEST_MS:
+                self.ended = True
+                raise CaptureError(f"{self.name}: impossible time", _DAMAGED)
+            yield Record(time, self._handle.frame())
 
     def frames(self) -> Iterator[bytes]:
         """Yield the next frames, a bounded number.

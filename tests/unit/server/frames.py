@@ -125,6 +125,30 @@ def pcap_record(frame: bytes, milliseconds: int, *, order: str = "<") -> bytes:
     return pack(f"{order}IIII", seconds, rest * 1000, size, size) + frame
 
 
+def pcapng_block(kind: int, body: bytes) -> bytes:
+    """Make a block of the format that comes after pcap, of little endian."""
+    body += bytes(-len(body) % 4)
+    size = 12 + len(body)
+    return pack("<II", kind, size) + body + pack("<I", size)
+
+
+def pcapng_header(*options: tuple[int, bytes], link: int = 1) -> bytes:
+    """Make what such a file begins with: one interface, with `options`."""
+    spelled = b"".join(
+        pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
+        for code, value in options
+    )
+    section = pcapng_block(0x0A0D0D0A, pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+    return section + pcapng_block(1, pack("<HHI", link, 0, 65535) + spelled)
+
+
+def pcapng_record(frame: bytes, ticks: int) -> bytes:
+    """Make a block with `frame`, captured then, in the unit of the interface."""
+    size = len(frame)
+    head = pack("<IIIII", 0, ticks >> 32, ticks & 0xFFFFFFFF, size, size)
+    return pcapng_block(6, head + frame)
+
+
 class Link(NamedTuple):
     """A link type and the header that it has."""
 

@@ -22,13 +22,15 @@ from unit.server.frames import (
     ipv6,
     pcap_header,
     pcap_record,
+    pcapng_header,
+    pcapng_record,
     udp,
 )
 from unit.server.parties import NOW
 
 from spassh_server import capture_file
 from spassh_server.capture_file import CaptureFile, Record
-from spassh_server.datagram import DLT_ETHERNET, DLT_LOOP, DLT_NULL, parse
+from spassh_server.datagram import DLT_LOOP, DLT_NULL, parse
 from spassh_server.libpcap import CaptureError
 from spassh_server.limits import FRAMES_PER_TURN
 
@@ -111,20 +113,40 @@ def test_files_of_other_byte_orders_and_nanoseconds_are_read(
 
 
 def test_a_file_of_the_next_generation_is_read(write: Callable[..., str]) -> None:
-    padded = FRAME.ljust(-(-len(FRAME) // 4) * 4, b"\0")
-    micro = NOW * 1000 + 5000
-    capture = CaptureFile(
-        write(
-            pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28),
-            pack("<IIHHII", 1, 20, DLT_ETHERNET, 0, 65535, 20),
-            pack("<IIIII", 6, 32 + len(padded), 0, micro >> 32, micro & 0xFFFFFFFF),
-            pack("<II", len(FRAME), len(FRAME)),
-            padded,
-            pack("<I", 32 + len(padded)),
-        ),
-        PORT,
-    )
+    path = write(pcapng_header(), pcapng_record(FRAME, NOW * 1000 + 5000))
+    capture = CaptureFile(path, PORT)
     assert read(capture) == [Record(NOW + 5, FRAME)]
+    capture.close()
+
+
+WHOLE_SECONDS = (9, b"\0")
+"""The option if_tsresol."""
+LATEST = 253_402_300_799
+
+
+@pytest.mark.parametrize("seconds", [0, LATEST])
+def test_any_time_that_can_be_spelled_is_read(
+    seconds: int, write: Callable[..., str]
+) -> None:
+    path = write(pcapng_header(WHOLE_SECONDS), pcapng_record(FRAME, seconds))
+    capture = CaptureFile(path, PORT)
+    assert read(capture) == [Record(seconds * 1000, FRAME)]
+    capture.close()
+
+
+@pytest.mark.parametrize("seconds", [LATEST + 1, 1 << 55, 1 << 62, 1 << 63])
+def test_a_time_that_no_frame_can_have_is_damage(
+    seconds: int, write: Callable[..., str]
+) -> None:
+    good = pcapng_record(FRAME, 1)
+    path = write(pcapng_header(WHOLE_SECONDS), good, pcapng_record(FRAME, seconds))
+    capture = CaptureFile(path, PORT)
+    records = capture.records()
+    assert next(records) == Record(1000, FRAME)
+    with pytest.raises(CaptureError, match=r"packets\.pcap: impossible time$") as error:
+        next(records)
+    assert error.value.hint == "it is damaged, or not written to its end yet"
+    assert capture.ended
     capture.close()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from struct import pack
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,8 @@ from unit.server.frames import (
     ipv4,
     pcap_header,
     pcap_record,
+    pcapng_header,
+    pcapng_record,
     udp,
 )
 from unit.server.parties import (
@@ -259,6 +262,19 @@ def test_a_damaged_file_is_explained_up_to_there(explained: Explain) -> None:
     assert code == 1
     assert out[-1].startswith("ok  grant")
     assert "hint: it is damaged, or not written to its end yet" in err
+
+
+@pytest.mark.parametrize("option", [(9, b"\0"), (14, pack("<q", -(1 << 40)))])
+def test_a_file_with_an_impossible_time_is_damaged(
+    explained: Explain, option: tuple[int, bytes]
+) -> None:
+    """Whoever sends a file to be looked at may have made all of it up."""
+    path = explained.directory / "packets"
+    frame = ethernet(ipv4(udp(sealed())))
+    path.write_bytes(pcapng_header(option) + pcapng_record(frame, 1 << 55))
+    code, out, err = explained(str(path))
+    assert (code, out) == (1, [])
+    assert f"error: {path}: impossible time" in err
 
 
 def test_a_frame_that_is_no_datagram_is_told(explained: Explain) -> None:
