@@ -13,7 +13,13 @@ _COMMANDS_PER_SECOND = 1
 class Bounds:
     """The granter's own copy of the limits, and the count of what lives."""
 
-    def __init__(self, settings: Config) -> None:
+    def __init__(self, settings: Config, *, swept: bool = False) -> None:
+        """Count nothing yet.
+
+        Where grants are `swept`, one may live on when its time is over, so it counts
+        until `forget`. Elsewhere the kernel ends it, and nobody says so.
+        """
+        self._swept = swept
         self._ports = frozenset(settings.all_ports)
         self._forwards = settings.forward
         self._max_lifetime = settings.max_lifetime
@@ -26,19 +32,16 @@ class Bounds:
         """Count a grant that an earlier run left in the kernel."""
         self._ends[grant] = ends
 
-    def take_ended(self, now: float) -> list[Grant]:
-        """Return the grants whose time is over at `now`, and count them no more."""
-        ended = [grant for grant, end in self._ends.items() if end <= now]
-        for grant in ended:
-            del self._ends[grant]
-        return ended
+    def ended(self, now: float) -> frozenset[Grant]:
+        """Return the grants whose time is over at `now`, and that still count."""
+        return frozenset(grant for grant, end in self._ends.items() if end <= now)
 
     def next_end(self) -> float | None:
         """Return when the next grant is over, or None."""
         return min(self._ends.values(), default=None)
 
     def forget(self, grant: Grant) -> None:
-        """Count a grant no more: it was taken back."""
+        """Count a grant no more: it is not there any more."""
         self._ends.pop(grant, None)
 
     def allow(self, wanted: GrantMessage, now: float) -> bool:
@@ -50,7 +53,8 @@ class Bounds:
         if wanted.seconds > self._max_lifetime:
             return False
         if wanted.grant not in self._ends and len(self._ends) >= self._max_grants:
-            self._ends = {one: end for one, end in self._ends.items() if end > now}
+            if not self._swept:
+                self._ends = {one: end for one, end in self._ends.items() if end > now}
             if len(self._ends) >= self._max_grants:
                 return False
         ends = now + wanted.seconds

@@ -36,6 +36,8 @@ from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
 
 _SWEEP_SECONDS = 60
 """Longest time between two sweeps while there is something to expire."""
+_SWEEP_AGAIN_SECONDS = 1
+"""Between a sweep that failed and the next."""
 
 
 class Granter:
@@ -68,10 +70,11 @@ class Granter:
         self._changed = False
         self._complaint = ""
         self._firewall = firewall
-        self._bounds = Bounds(settings)
+        self._bounds = Bounds(settings, swept=not firewall.expires_by_itself)
         self._ledger = Ledger()
         self._always_allow = settings.always_allow
         self._repaired = time.monotonic()
+        self._sweep_again = 0.0
         self._errors = events.Limiter(time.monotonic, OTHER_LINES_PER_SECOND)
 
     def serve(self) -> None:
@@ -173,16 +176,16 @@ class Granter:
         if self._firewall.expires_by_itself:
             return None
         now = time.monotonic()
+        if now < self._sweep_again:
+            return int((self._sweep_again - now) * 1000) + 1
         try:
             following = self._firewall.sweep()
-            ended = frozenset(self._bounds.take_ended(now))
-            if ended:
-                # A clock that was set back must not keep them open.
-                live = self._firewall.grants()
-                self._take_back(one for one in live if one.grant in ended)
+            self._end_what_is_over(now)
         except FirewallError as error:
             self._errors.error(error, error.hint)
-            return 1000
+            # Not with each message: whoever asks would wait for it to fail again.
+            self._sweep_again = time.monotonic() + _SWEEP_AGAIN_SECONDS
+            return _SWEEP_AGAIN_SECONDS * 1000
         waits = [] if following is None else [following - wall_clock()]
         end = self._bounds.next_end()
         if end is not None:
@@ -191,6 +194,22 @@ class Granter:
             return None
         # The clock may be set meanwhile, so look again from time to time.
         return max(0, int(min(*waits, _SWEEP_SECONDS) * 1000)) + 1
+
+    def _end_what_is_over(self, now: float) -> None:
+        """Take back what a clock that was set back keeps open.
+
+        What resists is not forgotten, so the next time tries again.
+
+        Raises:
+            FirewallError: some of it is still there.
+        """
+        over = self._bounds.ended(now)
+        if not over:
+            return
+        live = self._firewall.grants()
+        for grant in over.difference(one.grant for one in live):
+            self._bounds.forget(grant)
+        self._take_back(one for one in live if one.grant in over)
 
     def _handle(self, wanted: Wanted) -> None:
         if isinstance(wanted, GrantMessage):

@@ -137,6 +137,21 @@ class TestTheNumberOfGrants:
         bounds.forget(wanted(HERE).grant)
         assert not bounds.allow(wanted(HERE), 1)
 
+    def test_has_those_that_are_over_until_they_are_swept(self) -> None:
+        """Else the granter would not know any more that they may be open."""
+        bounds = Bounds(SETTINGS, swept=True)
+        for address in (HERE, THERE):
+            assert bounds.allow(wanted(address), 0)
+        assert bounds.ended(14.9) == frozenset()
+        assert not bounds.allow(wanted(HERE6), 15)
+        assert bounds.ended(15) == {wanted(HERE).grant, wanted(THERE).grant}
+        # Granted again, it is no longer over.
+        assert bounds.allow(wanted(HERE), 15)
+        assert bounds.ended(15) == {wanted(THERE).grant}
+        bounds.forget(wanted(THERE).grant)
+        assert bounds.ended(15) == frozenset()
+        assert bounds.allow(wanted(HERE6), 15)
+
     @given(
         st.lists(
             st.tuples(st.integers(1, 9), st.integers(1, 60), st.integers(0, 20)),

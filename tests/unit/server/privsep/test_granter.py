@@ -786,6 +786,66 @@ def test_a_clock_that_is_set_back_keeps_nothing_open(
         assert [one.grant.address for one in firewall.live] == [host(2)]
 
 
+@pytest.mark.parametrize("resisting", ["sweep", "grants", "revoke"])
+def test_what_is_over_is_taken_back_even_if_the_first_try_fails(
+    tmp_path: Path,
+    clock: SimpleNamespace,
+    capsys: pytest.CaptureFixture[str],
+    resisting: str,
+) -> None:
+    """One lock that was busy, and the sweep comes back when the clock says so."""
+    firewall = RecordingFirewall(expires_by_itself=False)
+    firewall.following = clock.wall + 3600
+    with closing(Listener(tmp_path, firewall)) as listener:
+        granter = listener.granter
+        granter._handle(wish(1, host(1), seconds=15))
+        granter._handle(wish(2, host(2), seconds=15))
+        clock.now += 15
+        firewall.failing.add(resisting)
+        for _ in range(3):
+            assert granter._until_sweep() == 1000
+            # Those who ask meanwhile do not wait for it to fail once more.
+            tries = len(firewall.calls)
+            assert granter._until_sweep() == 1001
+            assert len(firewall.calls) == tries
+            clock.now += 1
+        assert len(firewall.live) == 2
+        assert capsys.readouterr().err.count(f"error: {resisting} failed") == 3
+
+        firewall.failing.clear()
+        granter._until_sweep()
+        assert firewall.live == []
+        closed = [one for one in listener.programs.told if one[0] == "closed"]
+        assert len(closed) == 2
+
+
+def test_what_is_over_and_resists_does_not_keep_others_open(
+    tmp_path: Path, clock: SimpleNamespace
+) -> None:
+    firewall = RecordingFirewall(expires_by_itself=False)
+    with closing(Listener(tmp_path, firewall)) as listener:
+        granter = listener.granter
+        for number in (1, 2, 3):
+            granter._handle(wish(number, host(number), seconds=15))
+        firewall.stuck = {host(1)}
+        # Ended by the packet filter already, so it is listed no more.
+        firewall._forget(Grant(host(3), SSH))
+        clock.now += 15
+        assert granter._until_sweep() == 1000
+        assert [one.grant.address for one in firewall.live] == [host(1)]
+
+        # What lives on takes its place: three may be there.
+        listener.answers()
+        for number in (4, 5, 6):
+            granter._handle(wish(number, host(number), seconds=60))
+        kinds = [answer.kind for answer in listener.answers()]
+        assert kinds == [message.GRANTED, message.GRANTED, message.REFUSED]
+        firewall.stuck = set()
+        clock.now += 1
+        granter._until_sweep()
+        assert [one.grant.address for one in firewall.live] == [host(4), host(5)]
+
+
 def test_a_listener_that_does_not_read_is_left(
     tmp_path: Path, firewall: RecordingFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
