@@ -45,6 +45,7 @@ from .users import Users
 
 _NO_WIDTHS: Final[frozenset[Width]] = frozenset()
 """Until the granter has said what its packet filter can do, it can do nothing."""
+_OF_A_RELOAD: Final = {message.USER_FILE, message.MAIN_FILE, message.NO_USERS_DIR}
 
 
 class GranterGoneError(Exception):
@@ -248,7 +249,7 @@ class Listener:
         if answer.kind == message.READY:
             # The user files follow: the daemon is ready when it has them.
             self._world = self._world._replace(widths=answer.widths)
-        elif answer.kind in {message.USER_FILE, message.MAIN_FILE}:
+        elif answer.kind in _OF_A_RELOAD:
             self._reload.add(answer, fds)
         elif answer.kind == message.USERS_END:
             self._end_reload(answer)

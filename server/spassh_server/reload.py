@@ -24,6 +24,7 @@ class Reload:
         self._number = 0
         self._files: dict[str, str | ConfigError] = {}
         self._main: str | ConfigError = ""
+        self._no_directory = False
         self._replies: list[Reply] = []
         self._in_main: set[str] = set()
         """Names of tables in the configuration file, broken ones among them."""
@@ -36,16 +37,22 @@ class Reload:
         self._number = (self._number + 1) & 0xFFFFFFFF
         self._files = {}
         self._main = ""
+        self._no_directory = False
         if reply is not None:
             self._replies.append(reply)
         return message.encode_list_users(self._number)
 
     def add(self, answer: Answer, fds: list[int]) -> None:
-        """Read one file: one of users_dir, or the configuration file."""
+        """Read one file: one of users_dir, or the configuration file.
+
+        Or take notice that there is no users_dir any more.
+        """
         if answer.number != self._number or len(self._files) >= MAX_USER_FILES:
             return
         if answer.kind == message.MAIN_FILE:
             self._main = _read(self._config.path, fds, _read_main)
+        elif answer.kind == message.NO_USERS_DIR:
+            self._no_directory = True
         else:
             path = os.path.join(self._config.users_dir, answer.name)
             self._files[answer.name] = _read(path, fds, _read_user)
@@ -54,7 +61,7 @@ class Reload:
         """Return the users, or None if a newer reload is under way.
 
         A broken file changes nothing for its user: a typing error neither locks anybody
-        out nor lets anybody in.
+        out nor lets anybody in. Nor does a users_dir that is gone.
         """
         if answer.number != self._number:
             return None
@@ -75,9 +82,16 @@ class Reload:
         return users
 
     def _parse(self, before: Users) -> tuple[Users, list[ConfigError]]:
+        with_file = [
+            one for one in before.by_name.values() if one.name not in self._in_main
+        ]
         users, problems = self._parse_main(before)
         # A name that is in both is the main file's own, even if it is broken there.
         taken = self._in_main
+        if self._no_directory:
+            path, hint = self._config.users_dir, "its users stay as before: see the log"
+            problems.append(ConfigError(path, 0, "", "cannot be opened", hint))
+            users += [user for user in with_file if user.name not in taken]
         for name, content in sorted(self._files.items()):
             user = name.removesuffix(".toml")
             path = os.path.join(self._config.users_dir, name)

@@ -78,6 +78,32 @@ def test_users_may_be_in_the_configuration_file_if_nobody_else_reads_it(
         server.verb("reload")
 
 
+def test_a_directory_of_users_that_is_gone_locks_nobody_out(
+    lab: Lab, server: Spasshd, alice: Client
+) -> None:
+    users = os.path.dirname(user_file(server, "alice"))
+    os.rename(users, f"{users}.old")
+    try:
+        refused = server.verb("reload", check=False)
+        assert refused.returncode == 1
+        assert f"{users}: cannot be opened\n" in refused.stderr
+        assert "hint: its users stay as before" in refused.stderr
+        server.running.wait_log(f"{users}: No such file or directory")
+        server.flush()
+        assert alice.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+
+        # One that is empty is another matter.
+        os.mkdir(users, 0o700)
+        server.verb("reload")
+        assert server.status()["users"] == 0
+        os.rmdir(users)
+    finally:
+        os.rename(f"{users}.old", users)
+        server.verb("reload")
+    server.flush()
+    assert alice.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+
+
 def test_rotated_keys_overlap_until_the_old_one_ends(lab: Lab, server: Spasshd) -> None:
     old = lab.client(server, "rose")
     new = lab.client()

@@ -30,9 +30,16 @@ class Handout:
 
     def send(self, sock: socket.socket, number: int) -> None:
         """Send every file, each with one answer to message `number`, and the end."""
-        self._reopen()
         _send_file(sock, Answer(message.MAIN_FILE, number), self._main, None)
-        for name in self._names():
+        try:
+            self._reopen()
+            names = self._names()
+        except OSError as error:
+            events.error(f"{self._path}: {error.strerror}")
+            # A directory that is gone is no empty one, and its users stay as before.
+            sock.send(message.encode_answer(Answer(message.NO_USERS_DIR, number)))
+            names = []
+        for name in names:
             answer = Answer(message.USER_FILE, number, name)
             _send_file(sock, answer, name, self._directory)
         sock.send(message.encode_answer(Answer(message.USERS_END, number)))
@@ -50,15 +57,18 @@ class Handout:
         return usable[:MAX_USER_FILES]
 
     def _reopen(self) -> None:
-        """Open the directory anew, in case it was replaced, or keep the old one."""
+        """Open the directory anew, in case it was replaced.
+
+        Raises:
+            OSError: it is not there any more.
+        """
         try:
             fresh = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except PermissionError:
             # The directories above belong to somebody else: that is why it stays open.
-            return
-        except OSError as error:
-            events.error(f"{self._path}: {error.strerror}")
-            return
+            if os.fstat(self._directory).st_nlink:
+                return
+            raise
         os.close(self._directory)
         self._directory = fresh
 

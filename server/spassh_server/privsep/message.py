@@ -51,8 +51,10 @@ REVOKED: Final = 24
 """What was asked for is taken back: `_COUNTS`."""
 PONG: Final = 25
 """The answer to `PING`. No fields."""
+NO_USERS_DIR: Final = 26
+"""Instead of any `USER_FILE`: users_dir cannot be read. No fields."""
 
-FROM_GRANTER: Final = frozenset(range(READY, PONG + 1))
+FROM_GRANTER: Final = frozenset(range(READY, NO_USERS_DIR + 1))
 
 _HEAD = Struct("!BI")
 # seconds, protocol, port, address size, address, width, source port, user

@@ -526,6 +526,21 @@ class TestUsers:
         assert error["error"].startswith(f"{rig.users_dir}/ada.toml:1: not valid")
         assert error["hint"]
 
+    def test_stay_when_their_directory_is_gone_and_the_verb_is_told(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.write("ada.toml", key_table(1))
+        rig.begin()
+        rig.hand_over(1)
+        assert rig.ask("reload") is None
+        rig.answer(message.NO_USERS_DIR, 2)
+        rig.answer(message.USERS_END, 2)
+        (reply,) = rig.control.answers
+        assert [one["error"] for one in reply["errors"]] == [
+            f"{rig.users_dir}: cannot be opened"
+        ]
+        assert log(capsys)[-1] == "reloaded users=1"
+
 
 def test_the_state_is_told(rig: Rig) -> None:
     rig.frames(sealed())

@@ -194,6 +194,53 @@ def test_a_descriptor_that_cannot_be_read_leaves_its_user_as_before(
     assert len(directory.errors) == 1
 
 
+class TestADirectoryThatIsGone:
+    """It is no empty one: that is how all are locked out at once."""
+
+    @staticmethod
+    def reload(directory: Directory, before: Users) -> Users:
+        number = directory.begin(reply=True)
+        directory.add_main(number)
+        directory.reload.add(Answer(message.NO_USERS_DIR, number), [])
+        users = directory.end(number, before)
+        assert users is not None
+        return users
+
+    def test_keeps_its_users(
+        self, directory: Directory, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        directory.write("ada", key_table(1))
+        directory.write("bob", key_table(2))
+        before = directory.read()
+        after = self.reload(directory, before)
+        assert after.by_name == before.by_name
+        assert after.owner(key(1).public) == (key(1), before.by_name["ada"])
+        (told,) = directory.replies[-1]["errors"]
+        assert told == {
+            "error": f"{directory.path}: cannot be opened",
+            "hint": "its users stay as before: see the log",
+        }
+        assert f"error: {directory.path}: cannot be opened" in capsys.readouterr().err
+
+    def test_keeps_nobody_who_was_in_the_configuration_file(
+        self, directory: Directory
+    ) -> None:
+        directory.write("ada", key_table(1))
+        directory.write_main(in_main("eve", 2) + in_main("fay", 3))
+        before = directory.read()
+        directory.write_main(in_main("fay", 4))
+        after = self.reload(directory, before)
+        assert sorted(after.by_name) == ["ada", "fay"]
+        assert after.by_name["fay"].keys == (key(4),)
+
+    def test_has_no_say_when_it_is_there_again(self, directory: Directory) -> None:
+        directory.write("ada", key_table(1))
+        before = self.reload(directory, directory.read())
+        (directory.path / "ada.toml").unlink()
+        assert len(directory.read(before)) == 0
+        assert directory.errors == []
+
+
 @pytest.mark.parametrize("name", [".toml", "-a.toml", "a b.toml"])
 def test_a_file_with_no_users_name_is_reported(directory: Directory, name: str) -> None:
     directory.write(name.removesuffix(".toml"), key_table(1))

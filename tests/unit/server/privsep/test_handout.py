@@ -2,8 +2,10 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from errno import ESTALE
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.server.child import NOBODY, in_child, needs_root
@@ -189,26 +191,41 @@ def test_files_that_root_without_its_powers_may_not_open_do_not_stop_it(
     assert in_child(work) == {"ada.toml": None, "bob.toml": b"bob"}
 
 
+def below_a_foreign_one(hands: Hands, path: Path, capsys: Capture) -> tuple[Any, str]:
+    """Return what is handed over and said by a root that is not let in to `path`."""
+
+    def work() -> tuple[list[tuple[int, str]], str]:
+        os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o700)
+        keep_capabilities(frozenset())
+        told = [(answer.kind, answer.name) for answer, _ in hands.everything()]
+        return told, capsys.readouterr().err
+
+    try:
+        return in_child(work)
+    finally:
+        os.chown(path, 0, 0)
+
+
 @needs_root
 def test_a_directory_below_one_of_somebody_else_stays_open(
     hands: Hands, tmp_path: Path, capsys: Capture
 ) -> None:
     """Root without its powers cannot come back to it, and need not."""
     (hands.users / "ada.toml").write_text("ada")
+    told, said = below_a_foreign_one(hands, tmp_path, capsys)
+    assert told[1] == (message.USER_FILE, "ada.toml")
+    assert f"{hands.users}: " not in said
 
-    def work() -> tuple[list[str], str]:
-        os.chown(tmp_path, NOBODY, NOBODY)
-        tmp_path.chmod(0o700)
-        keep_capabilities(frozenset())
-        names = [answer.name for answer, _ in hands.everything()]
-        return names, capsys.readouterr().err
 
-    try:
-        names, said = in_child(work)
-        assert names == ["", "ada.toml", ""]
-        assert f"{hands.users}: " not in said
-    finally:
-        os.chown(tmp_path, 0, 0)
+@needs_root
+def test_a_directory_below_one_of_somebody_else_that_is_gone_is_not_an_empty_one(
+    hands: Hands, tmp_path: Path, capsys: Capture
+) -> None:
+    hands.users.rmdir()
+    told, said = below_a_foreign_one(hands, tmp_path, capsys)
+    assert told[1] == (message.NO_USERS_DIR, "")
+    assert f"{hands.users}: " in said
 
 
 def test_a_bounded_number_of_files_is_handed_over(
@@ -239,13 +256,59 @@ def test_a_directory_that_was_replaced_is_found(hands: Hands, tmp_path: Path) ->
     assert list(hands.user_files()) == ["new.toml"]
 
 
-def test_a_directory_that_is_gone_is_reported_and_the_old_one_read(
-    hands: Hands, tmp_path: Path, capsys: Capture
+def remove(users: Path) -> None:
+    users.rmdir()
+
+
+def rename(users: Path) -> None:
+    users.rename(users.parent / "elsewhere")
+
+
+def replace_by_file(users: Path) -> None:
+    users.rmdir()
+    users.touch()
+
+
+def replace_by_loop(users: Path) -> None:
+    users.rmdir()
+    users.symlink_to(users)
+
+
+@pytest.mark.parametrize("lose", [remove, rename, replace_by_file, replace_by_loop])
+def test_a_directory_that_is_gone_is_not_an_empty_one(
+    hands: Hands, capsys: Capture, lose: Callable[[Path], None]
 ) -> None:
-    (hands.users / "ada.toml").touch()
-    hands.users.rename(tmp_path / "elsewhere")
-    assert list(hands.user_files()) == ["ada.toml"]
-    assert f"error: {hands.users}: No such file" in capsys.readouterr().err
+    """Else all of its users would be locked out, and nobody would be told."""
+    lose(hands.users)
+    assert hands.everything() == [
+        (Answer(message.MAIN_FILE, 7), b"main"),
+        (Answer(message.NO_USERS_DIR, 7), None),
+        (Answer(message.USERS_END, 7), None),
+    ]
+    assert f"error: {hands.users}: " in capsys.readouterr().err
+
+
+def test_a_directory_that_cannot_be_listed_is_not_an_empty_one(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Such as that of a file server which is away; it does not end the granter."""
+
+    def fail(_: int) -> list[str]:
+        raise OSError(ESTALE, os.strerror(ESTALE))
+
+    monkeypatch.setattr("spassh_server.privsep.handout.os.listdir", fail)
+    kinds = [answer.kind for answer, _ in hands.everything()]
+    assert kinds == [message.MAIN_FILE, message.NO_USERS_DIR, message.USERS_END]
+    assert f"error: {hands.users}: Stale file handle" in capsys.readouterr().err
+
+
+def test_a_directory_that_is_there_again_is_read(hands: Hands) -> None:
+    hands.users.rmdir()
+    hands.everything()
+    hands.users.mkdir()
+    assert hands.user_files() == {}
+    (hands.users / "ada.toml").write_text("ada")
+    assert hands.user_files() == {"ada.toml": b"ada"}
 
 
 def test_without_a_directory_there_is_nothing_to_begin_with(tmp_path: Path) -> None:
