@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.login, pytest.mark.netns]
 HOOKS = """
 on_open = ["/bin/sh", "-c", '''
     told=$(cat); echo "$told" >>"$0/told"; id -un >>"$0/who"
-    case $told in *%(slow)s*) exec sleep 300;; esac''', "DIRECTORY"]
+    case $told in *%(slow)s*) exec sleep 300;; esac
+    [ ! -e "$0/refuse" ]''', "DIRECTORY"]
 on_close = ["/bin/sh", "-c", 'cat >>"$0/told"; echo >>"$0/told"', "DIRECTORY"]
 hook_timeout = 300
 """
@@ -154,6 +155,29 @@ def test_hooks_that_all_hang_delay_no_grant(lab: Lab, shared: str) -> None:
         assert users >= {one.name for one in many}
     finally:
         hooked.stop()
+
+
+def test_an_on_open_that_failed_runs_again_with_the_next_knock(
+    lab: Lab, hooked: Hooked
+) -> None:
+    client = lab.client(hooked.spasshd)
+    set_lines(hooked.spasshd, "alice", "lifetime = 300")
+    hooked.spasshd.verb("reload")
+    refuse = os.path.join(hooked.directory, "refuse")
+    with open(refuse, "w", encoding="utf-8"):
+        pass
+    failed = "hook name=on_open status=1"
+    knock(client, SERVER4)
+    hooked.spasshd.running.wait_log(failed)
+    knock(client, SERVER4)
+    wait_for(lambda: hooked.spasshd.running.log.count(failed) == 2, failed)
+    os.unlink(refuse)
+    knock(client, SERVER4)
+    hooked.wait_told("open", "alice", 3)
+    knock(client, SERVER4)
+    hooked.spasshd.verb("revoke", "alice")
+    hooked.wait_told("close", "alice")
+    assert [one["event"] for one in hooked.told()] == ["open"] * 3 + ["close"]
 
 
 def test_a_grant_that_is_revoked_is_told_as_closed(lab: Lab, hooked: Hooked) -> None:

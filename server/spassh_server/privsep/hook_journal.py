@@ -23,8 +23,9 @@ FIELDS: Final = {
     "source_port": int,
     "seconds": int,
     "ends": float,
+    "opened": bool,
 }
-"""What an entry has, in the order of a line."""
+"""What an entry has, in the order of a line. `opened`: on_open has ended with 0."""
 
 _FILE: Final = "open-hooks"
 _MAX_LINE_BYTES: Final = 512
@@ -82,7 +83,7 @@ class HookJournal:
         return found
 
     def note_open(self, entry: Entry) -> None:
-        """Write down a grant that is opened or extended; `live` has it already."""
+        """Write down what is known of a grant that is open; `live` has it already."""
         self._append(_line(entry))
 
     def note_closed(self, name: str) -> None:

@@ -4,11 +4,14 @@ A hook gets one JSON object on its standard input, and no say: the grant is in p
 before it starts, and ends in the kernel whatever it does. What is open is written to a
 journal, so that on_close is not forgotten when the daemon is killed.
 
-An on_close is owed for each on_open that was begun, and for no other.
+An on_close is owed where an on_open was begun, however that ended, and nowhere else. An
+on_open that did not end with 0 is run again when the grant is asked for again: else who
+keeps knocking would wait for ever for what another system has refused once.
 """
 
 import json
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,17 +20,26 @@ from ..firewall import Grant
 from .hook_journal import Entry, HookJournal, name_of
 
 
+class Outcome(Enum):
+    """What became of a hook."""
+
+    NOT_BEGUN = auto()
+    FAILED = auto()
+    """It was begun, and did not end with 0."""
+    DONE = auto()
+
+
+Done = Callable[[Outcome], None]
+
+
 class Runner(Protocol):
     """How hooks are run. Those of one lane run one after the other."""
 
-    def start(
-        self, name: str, told: bytes, lane: str, user: str, done: Callable[[bool], None]
-    ) -> None:
+    def start(self, name: str, told: bytes, lane: str, user: str, done: Done) -> None:
         """Run the hook `name`, on_open or on_close, which reads `told`.
 
-        `done` is called with whether it was begun: with True when it has run, and with
-        False, maybe before this returns, when it will not. It is not called for what is
-        stopped with the granter.
+        `done` is called when it has run, or, maybe before this returns, when it will
+        not. It is not called for what is stopped with the granter.
         """
 
     def drop(self, lane: str) -> None:
@@ -46,28 +58,35 @@ class Hooks:
             run_dir, lambda: [*self._closing.values(), *self._open.values()]
         )
         self._open = self._journal.load()
+        self._opening: dict[str, Entry] = {}
+        """Those whose on_open waits or runs."""
 
     def opened(self, grant: Grant, seconds: int, user: str, now: float) -> None:
-        """Run on_open for a new grant; a live one that is extended just ends later."""
+        """Run on_open for a grant that is not known to be open; one that is ends later.
+
+        Of each grant, one on_open at a time waits or runs.
+        """
         entry: Entry = _entry(grant) | {
             "user": user,
             "seconds": seconds,
             "ends": now + seconds,
+            "opened": False,
         }
         name = name_of(entry)
         before = self._open.get(name)
         if before is not None:
-            for key in ("seconds", "ends"):
+            for key in ("seconds", "ends", "opened"):
                 entry[key] = max(entry[key], before[key])
             # The same object: what is known of this opening holds for it still.
             before.update(entry)
-            self._journal.note_open(before)
-            return
+            entry = before
         self._open[name] = entry
         # First: whoever is killed with the hook under way must know of it afterwards.
         self._journal.note_open(entry)
-        done = partial(self._opened, name, entry)
-        self._runner.start("on_open", _tell("open", entry), name, user, done)
+        if not entry["opened"] and self._opening.get(name) is not entry:
+            self._opening[name] = entry
+            done = partial(self._opened, name, entry, before is None)
+            self._runner.start("on_open", _tell("open", entry), name, user, done)
 
     def closed(self, grant: Grant) -> None:
         """Run on_close for a grant that was taken back."""
@@ -105,13 +124,21 @@ class Hooks:
         told = _tell("close", entry)
         self._runner.start("on_close", told, name, entry["user"], done)
 
-    def _opened(self, name: str, entry: Entry, begun: bool) -> None:
-        """Forget an opening that never began."""
-        if not begun and self._open.get(name) is entry:
+    def _opened(self, name: str, entry: Entry, first: bool, outcome: Outcome) -> None:
+        """Remember what is open, and forget an opening that never began."""
+        if self._opening.get(name) is entry:
+            del self._opening[name]
+        if self._open.get(name) is not entry:
+            return
+        if outcome is Outcome.DONE:
+            entry["opened"] = True
+            self._journal.note_open(entry)
+        elif outcome is Outcome.NOT_BEGUN and first:
+            # Not the first: one before it was begun, and something may be open.
             del self._open[name]
             self._forget(name)
 
-    def _closed(self, name: str, entry: Entry, begun: bool) -> None:  # noqa: ARG002 - the runner calls it
+    def _closed(self, name: str, entry: Entry, outcome: Outcome) -> None:  # noqa: ARG002 - the runner calls it
         """Forget what is closed: the next start need not close it again."""
         # It may have been opened and ended anew while this on_close ran.
         if self._closing.get(name) is entry:

@@ -5,7 +5,6 @@ Without any in the configuration, this does nothing and takes no capability.
 
 import select
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -16,7 +15,7 @@ from ..commands import match
 from ..config import Config
 from ..firewall import Grant
 from ..toml import ConfigError
-from .hooks import Hooks
+from .hooks import Done, Hooks, Outcome
 from .job import Account, Ended, Job
 from .job_log import JobLog
 from .jobs import Jobs, check_program, find_account
@@ -32,6 +31,12 @@ _LEAVE_SECONDS: Final = 5
 """For every on_close at the end. Whoever stops us waits for it."""
 _LONGEST_WAIT_SECONDS: Final = 60
 """The clock may be set while we wait for the end of a grant."""
+_OUTCOMES: Final = {
+    "0": Outcome.DONE,
+    "not-started": Outcome.NOT_BEGUN,
+    "dropped": Outcome.NOT_BEGUN,
+}
+"""What an `Ended.status` means for a hook; any other is that of one that failed."""
 
 
 class Programs:
@@ -166,20 +171,18 @@ class _HookRunner:
         self._jobs = jobs
         self._log = log
 
-    def start(
-        self, name: str, told: bytes, lane: str, user: str, done: Callable[[bool], None]
-    ) -> None:
+    def start(self, name: str, told: bytes, lane: str, user: str, done: Done) -> None:
         settings = self._settings
         argv = settings.on_open if name == "on_open" else settings.on_close
         if not argv:
             # What is not there to be run has run, and the other one is told.
-            done(True)
+            done(Outcome.DONE)
             return
 
         def say(ended: Ended) -> None:
             self._log.hook(name, ended)
             if ended.status != "stopped":
-                done(ended.status not in {"not-started", "dropped"})
+                done(_OUTCOMES.get(ended.status, Outcome.FAILED))
 
         job = Job(
             self._known.programs[argv[0]],

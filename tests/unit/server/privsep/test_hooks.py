@@ -12,7 +12,7 @@ from unit.server.parties import HERE, HERE6, NOW, SSH
 
 from spassh_server.firewall import Grant, Width
 from spassh_server.privsep.hook_journal import FIELDS
-from spassh_server.privsep.hooks import Hooks
+from spassh_server.privsep.hooks import Done, Hooks, Outcome
 
 START = NOW / 1000
 GRANT = Grant(HERE, SSH)
@@ -34,7 +34,7 @@ TOLD = {
 }
 OPEN = {"event": "open", **TOLD, "seconds": 15}
 CLOSE = {"event": "close", **TOLD, "seconds": 15}
-ENTRY = {**TOLD, "seconds": 15, "ends": START + 15}
+ENTRY = {**TOLD, "seconds": 15, "ends": START + 15, "opened": True}
 
 
 def line(entry: dict[str, Any]) -> bytes:
@@ -56,29 +56,30 @@ class Granter:
         self.slow = False
         """Whether hooks go on until the test calls what is in `under_way`."""
         self.under_way: list[Callable[[], None]] = []
-        self.waiting: dict[str, Callable[[bool], None]] = {}
+        self.waiting: dict[str, Done] = {}
         """What on_open waits in each lane, while `full` is set."""
         self.full = False
+        self.outcome = Outcome.DONE
+        """How each on_open ends that is begun from now on."""
         self.hooks = Hooks(str(run_dir), self)
 
-    def start(
-        self, name: str, told: bytes, lane: str, user: str, done: Callable[[bool], None]
-    ) -> None:
+    def start(self, name: str, told: bytes, lane: str, user: str, done: Done) -> None:
         assert user == json.loads(told)["user"]
         if self.full and name == "on_open":
             self.waiting[lane] = done
             return
         self.started.append((name, json.loads(told)))
         self.lanes.append(lane)
+        outcome = self.outcome if name == "on_open" else Outcome.DONE
         if self.slow:
-            self.under_way.append(partial(done, True))
+            self.under_way.append(partial(done, outcome))
         else:
-            done(True)
+            done(outcome)
 
     def drop(self, lane: str) -> None:
         done = self.waiting.pop(lane, None)
         if done is not None:
-            done(False)
+            done(Outcome.NOT_BEGUN)
 
     def open(self, grant: Grant = GRANT, seconds: int = 15, user: str = "ada") -> None:
         self.hooks.opened(grant, seconds, user, self.now)
@@ -346,7 +347,7 @@ class TestAnOpeningThatDidNotBegin:
         granter.open()
         ((lane, done),) = granter.waiting.items()
         granter.waiting.clear()
-        done(False)
+        done(Outcome.NOT_BEGUN)
         assert lane
         assert granter.wait(1000) == []
         assert granter.restarted().wait(1000) == []
@@ -357,6 +358,104 @@ class TestAnOpeningThatDidNotBegin:
         assert granter.wait(15) == []
         assert granter.waiting == {}
         assert granter.restarted().wait(1000) == []
+
+
+class TestAnOpeningThatFailed:
+    """One hiccup of a cloud must not keep out who goes on knocking."""
+
+    def test_is_tried_again_with_each_knock_until_it_is_done(
+        self, granter: Granter
+    ) -> None:
+        granter.outcome = Outcome.FAILED
+        for _ in range(3):
+            granter.open()
+            assert granter.take() == [("on_open", OPEN)]
+            assert granter.wait(10) == []
+        granter.outcome = Outcome.DONE
+        granter.open(seconds=60, user="bob")
+        assert granter.take() == [("on_open", OPEN | {"user": "bob", "seconds": 60})]
+        granter.open()
+        assert granter.take() == []
+        granter.hooks.closed(GRANT)
+        assert granter.wait(1000) == [
+            ("on_close", CLOSE | {"user": "ada", "seconds": 60})
+        ]
+
+    def test_is_closed_all_the_same(self, granter: Granter) -> None:
+        """Half of what it opens may be open."""
+        granter.outcome = Outcome.FAILED
+        granter.open()
+        granter.take()
+        assert granter.wait(15) == [("on_close", CLOSE)]
+        assert granter.restarted().wait(1000) == []
+
+    def test_is_not_tried_again_without_a_knock(self, granter: Granter) -> None:
+        granter.outcome = Outcome.FAILED
+        granter.open()
+        granter.take()
+        assert granter.wait(14.9) == []
+
+    def test_is_not_tried_again_beside_itself(self, granter: Granter) -> None:
+        """However often somebody knocks."""
+        granter.slow = True
+        granter.outcome = Outcome.FAILED
+        for _ in range(9):
+            granter.open()
+        assert granter.take() == [("on_open", OPEN)]
+        (fail,) = granter.under_way
+        fail()
+        for _ in range(9):
+            granter.open()
+        assert granter.take() == [("on_open", OPEN)]
+
+    def test_is_closed_even_if_it_could_not_be_tried_again(
+        self, granter: Granter
+    ) -> None:
+        granter.outcome = Outcome.FAILED
+        granter.open()
+        granter.full = True
+        granter.open()
+        assert granter.take() == [("on_open", OPEN)]
+        assert granter.wait(15) == [("on_close", CLOSE)]
+        assert granter.waiting == {}
+
+    def test_of_an_earlier_grant_says_nothing_of_a_later_one(
+        self, granter: Granter
+    ) -> None:
+        granter.slow = True
+        granter.open()
+        granter.hooks.closed(GRANT)
+        granter.outcome = Outcome.FAILED
+        granter.open()
+        first, _, second = granter.under_way
+        granter.take()
+        first()
+        granter.open()
+        assert granter.take() == []
+        second()
+        granter.open()
+        assert granter.take() == [("on_open", OPEN)]
+
+    def test_is_tried_again_after_a_restart(self, granter: Granter) -> None:
+        granter.outcome = Outcome.FAILED
+        granter.open()
+        other = granter.restarted()
+        other.open()
+        assert other.take() == [("on_open", OPEN)]
+        other = other.restarted()
+        other.open()
+        assert other.take() == []
+
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_because_the_granter_was_killed_is_tried_again(
+        self, granter: Granter, begun: bool
+    ) -> None:
+        granter.slow = begun
+        granter.full = not begun
+        granter.open()
+        other = granter.restarted()
+        other.open()
+        assert other.take() == [("on_open", OPEN)]
 
 
 def test_at_the_end_of_the_granter_all_that_is_open_is_closed(granter: Granter) -> None:
@@ -413,6 +512,8 @@ class TestTheFile:
             {"ends": 10**400},
             {"ends": float("nan")},
             {"ends": float("inf")},
+            {"opened": 1},
+            {"opened": None},
         ],
     )
     def test_with_a_damaged_entry_keeps_the_others(

@@ -13,6 +13,7 @@ from spassh_server import config
 from spassh_server.config import Config
 from spassh_server.firewall import Grant, Width
 from spassh_server.privsep import programs as programs_module
+from spassh_server.privsep.hook_journal import FIELDS
 from spassh_server.privsep.message import RunMessage
 from spassh_server.privsep.programs import Programs, find_accounts
 from spassh_server.privsep.sandbox import CAP_KILL, CAP_SETGID, CAP_SETUID
@@ -63,6 +64,13 @@ class Granter:
         """Do what is due now, and wait for nothing."""
         self.programs.until_next()
         self.programs.turn({fd for fd, _ in self.poll.poll(0)})
+
+    def finish_hooks(self) -> None:
+        """Go on until no hook waits or runs."""
+        while len(self.programs._hook_jobs):
+            ready = self.poll.poll(PATIENCE_MS)
+            assert ready, self.log
+            self.programs.turn({fd for fd, _ in ready})
 
     def wait_for(self, what: str) -> str:
         """Go on until the log has `what`, and return its first such line."""
@@ -292,6 +300,21 @@ class TestHooks:
         granter.wait_for("hook name=on_close status=2")
         assert not any("on_open" in line or "well" in line for line in granter.log)
 
+    @pytest.mark.parametrize(
+        ("ending", "starts"), [("exit 0", 1), ("exit 1", 3), ("kill -9 $$", 3)]
+    )
+    def test_that_did_not_end_well_are_run_again_when_the_grant_is_extended(
+        self, start: Start, tmp_path: Path, ending: str, starts: int
+    ) -> None:
+        granter = start(
+            "hook_user = 'root'\n"
+            f"on_open = ['/bin/sh', '-c', 'echo >>$0; {ending}', '{tmp_path}/ran']\n"
+        )
+        for _ in range(3):
+            granter.programs.opened(GRANT, 15, "ada")
+            granter.finish_hooks()
+        assert (tmp_path / "ran").read_text() == "\n" * starts
+
     def test_run_as_the_account_for_hooks(self, start: Start) -> None:
         granter = start("on_open = ['/bin/sh', '-c', 'id -un; exit 1']\n")
         granter.programs.opened(GRANT, 15, "ada")
@@ -339,7 +362,7 @@ class TestHooks:
         granter.turn()
         assert granter.programs.until_next() is None
         lines = (tmp_path / "open-hooks").read_text().splitlines()
-        assert [len(json.loads(line)) for line in lines] == [7, 1]
+        assert [len(json.loads(line)) for line in lines] == [len(FIELDS), 1]
 
     def test_that_are_too_many_are_told_of_but_what_was_opened_is_closed(
         self, start: Start, wall: list[float]
