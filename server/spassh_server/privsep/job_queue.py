@@ -20,11 +20,15 @@ class JobQueue:
         """Count the jobs that wait."""
         return _count(self._owed) + _count(self._asked)
 
+    def waiting(self, user: str) -> int:
+        """Count the jobs of `user` that wait."""
+        return len(self._owed.get(user, ())) + len(self._asked.get(user, ()))
+
     def has_room(self, user: str) -> bool:
         """Tell whether one more job of `user` may wait that is not owed."""
         # What is owed to one user leaves that user less room, but takes nobody else's.
-        own = len(self._owed.get(user, ())) + len(self._asked.get(user, ()))
-        return own < self._most_each and _count(self._asked) < self._most
+        has_own = self.waiting(user) < self._most_each
+        return has_own and _count(self._asked) < self._most
 
     def add(self, job: Job) -> None:
         """Let `job` wait, behind those of the same user."""

@@ -74,6 +74,10 @@ class Jobs:
         """Count the jobs that run or wait."""
         return len(self._children) + len(self._waiting)
 
+    def waiting(self, user: str) -> int:
+        """Count the jobs of `user` that wait."""
+        return self._waiting.waiting(user)
+
     def start(self, job: Job) -> bool:
         """Run `job` now or later; return False if too many wait already.
 

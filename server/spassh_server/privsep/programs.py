@@ -14,6 +14,7 @@ from ..clock import wall_clock
 from ..commands import match
 from ..config import Config
 from ..firewall import Grant
+from ..limits import MAX_GRANTS_PER_USER
 from ..toml import ConfigError
 from .hooks import Done, Hooks, Outcome
 from .job import Account, Ended, Job
@@ -27,10 +28,15 @@ _WAITING: Final = 64
 _COMMANDS_WAITING_EACH: Final = 4
 _HOOKS_WAITING_EACH: Final = 8
 """Of one user, who must not keep all the others out."""
+_CLOSES_WAITING: Final = 4096
+_CLOSES_WAITING_EACH: Final = MAX_GRANTS_PER_USER
+"""The same where there is no on_open to be refused, so that each grant would owe an
+on_close at once. All that lives of one user may end at the same time."""
 _LEAVE_SECONDS: Final = 5
 """For every on_close at the end. Whoever stops us waits for it."""
 _LONGEST_WAIT_SECONDS: Final = 60
 """The clock may be set while we wait for the end of a grant."""
+_TOO_MANY: Final = Ended("not-started", 0, b"too many hooks wait", 0)
 _OUTCOMES: Final = {
     "0": Outcome.DONE,
     "not-started": Outcome.NOT_BEGUN,
@@ -175,8 +181,12 @@ class _HookRunner:
         settings = self._settings
         argv = settings.on_open if name == "on_open" else settings.on_close
         if not argv:
-            # What is not there to be run has run, and the other one is told.
-            done(Outcome.DONE)
+            if name == "on_open" and not self._may_owe(user):
+                self._log.hook("on_close", _TOO_MANY)
+                done(Outcome.NOT_BEGUN)
+            else:
+                # What is not there to be run has run, and the other one is told.
+                done(Outcome.DONE)
             return
 
         def say(ended: Ended) -> None:
@@ -197,7 +207,13 @@ class _HookRunner:
             owed=name == "on_close",
         )
         if not self._jobs.start(job):
-            say(Ended("not-started", 0, b"too many hooks wait", 0))
+            say(_TOO_MANY)
+
+    def _may_owe(self, user: str) -> bool:
+        """Tell whether one more on_close of `user` may be owed without an on_open."""
+        if self._jobs.waiting(user) >= _CLOSES_WAITING_EACH:
+            return False
+        return len(self._jobs) < _CLOSES_WAITING
 
     def drop(self, lane: str) -> None:
         self._jobs.drop(lane)

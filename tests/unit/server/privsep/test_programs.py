@@ -12,6 +12,7 @@ from unit.server.parties import HERE, NOW, SSH
 from spassh_server import config
 from spassh_server.config import Config
 from spassh_server.firewall import Grant, Width
+from spassh_server.limits import MAX_GRANTS_PER_USER
 from spassh_server.privsep import programs as programs_module
 from spassh_server.privsep.hook_journal import FIELDS
 from spassh_server.privsep.message import RunMessage
@@ -29,6 +30,7 @@ GRANT = Grant(HERE, SSH, Width.FLOW, 40_000)
 TELL = 'on_open = ["/bin/sh", "-c", "cat; exit 1"]\n'
 CLOSE = 'on_close = ["/bin/sh", "-c", "cat; exit 2"]\n'
 SLOW = 'on_open = ["/bin/sleep", "1000"]\n'
+SLOW_CLOSE = 'on_close = ["/bin/sleep", "1000"]\n'
 
 
 def command(name: str, *argv: str, **more: str) -> str:
@@ -384,10 +386,62 @@ class TestHooks:
         assert len(granter.programs._hook_jobs) <= 2 * programs_module._AT_ONCE
         granter.programs.close()
 
+    @pytest.mark.parametrize("ports", [1000, 1])
+    def test_at_the_end_alone_are_bounded_for_each_user(
+        self, start: Start, tmp_path: Path, ports: int
+    ) -> None:
+        """No on_open is there to be refused, and who opens fast fills the memory."""
+        granter = start(SLOW_CLOSE)
+        most = MAX_GRANTS_PER_USER + programs_module._AT_ONCE
+        for number in range(1000):
+            grant = GRANT._replace(source_port=1 + number % ports)
+            granter.programs.opened(grant, 15, "ada")
+            granter.programs.closed(grant)
+        owed = len(granter.programs._hook_jobs)
+        assert MAX_GRANTS_PER_USER <= owed <= most
+        over = [line for line in granter.log if line.startswith("hook ")]
+        assert len(over) == 1000 - owed
+        assert "hook name=on_close status=not-started" in over[0]
+        assert 'output name=on_close text="too many hooks wait"' in granter.log
+        lines = (tmp_path / "open-hooks").read_text().splitlines()
+        assert len(lines) < 2 * most + 1024
+        # Others are not kept out by that.
+        granter.programs.opened(GRANT, 15, "bob")
+        granter.programs.closed(GRANT)
+        assert len(granter.programs._hook_jobs) == owed + 1
+        granter.programs.close()
+
+    def test_at_the_end_alone_miss_nothing_of_a_burst(
+        self, start: Start, wall: list[float]
+    ) -> None:
+        granter = start(SLOW_CLOSE)
+        for _ in range(2):
+            for number in range(MAX_GRANTS_PER_USER // 2):
+                grant = GRANT._replace(source_port=1 + number)
+                granter.programs.opened(grant, 15, "ada")
+            wall[0] += 15
+            granter.turn()
+        assert len(granter.programs._hook_jobs) == MAX_GRANTS_PER_USER
+        assert granter.log == []
+        granter.programs.close()
+
+    def test_at_the_end_alone_are_bounded_whoever_there_is(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A listener that was taken over invents users as it likes."""
+        monkeypatch.setattr(programs_module, "_CLOSES_WAITING", 50)
+        granter = start(SLOW_CLOSE)
+        for number in range(100):
+            grant = GRANT._replace(source_port=1 + number)
+            granter.programs.opened(grant, 15, f"user{number}")
+            granter.programs.closed(grant)
+        assert len(granter.programs._hook_jobs) == 50
+        granter.programs.close()
+
     def test_that_were_stopped_at_the_end_run_after_the_next_start(
         self, start: Start
     ) -> None:
-        granter = start("on_close = ['/bin/sleep', '1000']\n")
+        granter = start(SLOW_CLOSE)
         granter.programs.opened(GRANT, 15, "ada")
         granter.programs.closed(GRANT)
         granter.programs.close()
