@@ -3,7 +3,7 @@
 from typing import Final
 
 from . import Settings
-from .gate_tag import parse_tag, render_tag
+from .gate_tag import parse_any_tag, parse_tag, render_tag
 from .xtables import Xtables, comment_of, same_rule
 
 CHAINS: Final = {"input": "INPUT", "forward": "FORWARD"}
@@ -47,11 +47,23 @@ def render_gate(name: str, mark: int) -> str:
     )
 
 
+def is_gate(chain: str, rule: str) -> bool:
+    """Tell whether `rule`, which is in `chain`, is that of any instance."""
+    name, mark = parse_any_tag(comment_of(rule))
+    return bool(mark) and same_rule(rule, f"-A {chain} {render_gate(name, mark)}")
+
+
 def render_repair(chain: str, rules: list[str], settings: Settings) -> list[str]:
-    """Return what makes `chain` with these `rules` begin with our one rule."""
+    """Return what makes `chain` with these `rules` begin with our one rule.
+
+    Only the rules of other instances may come before it.
+    """
     name, mark = settings.name, settings.mark
-    if _find(chain, rules, name) == [(0, mark)]:
-        return []
+    found = _find(chain, rules, name)
+    if [trusted for _, trusted in found] == [mark]:
+        before = rules[: found[0][0]]
+        if all(is_gate(chain, rule) for rule in before):
+            return []
     removal = render_removal(chain, rules, name)
     return [*removal, f"-I {chain} 1 {render_gate(name, mark)}"]
 

@@ -1,14 +1,15 @@
 """The chains that we own, and the one rule in a chain of others that leads to each.
 
 Ours come first there: only at the very top it is certain that nobody else decides
-before us. Only chains of other instances of this program may come before, or two of
-them would take turns for ever. Pure.
+before us. Only chains of other instances of this program may come before, and the rules
+that they have in chains of others, or two of them would take turns for ever. Pure.
 """
 
 import re
 from typing import Final, NamedTuple
 
 from . import Settings
+from .iptables_gate import is_gate
 from .iptables_match import forwards_of
 from .xtables import FILTER, INPUT, NAT, comment_of, same_rule
 
@@ -105,6 +106,8 @@ def chains_before(hook: Hook, present: list[str]) -> list[str] | None:
     for rule in present:
         if _is_jump(hook, rule):
             return names
+        if is_gate(hook.base, rule):
+            continue
         name = rule.rpartition(" ")[2]
         owner = name.removesuffix(hook.suffix).lower()
         other = hook._replace(owner=owner)

@@ -7,7 +7,7 @@ import json
 from typing import Any, Final
 
 from . import FirewallError, Settings
-from .gate_tag import parse_tag, wanted_tag
+from .gate_tag import parse_any_tag, parse_tag, wanted_tag
 from .libnftables import parse_listing
 from .run import run
 
@@ -88,19 +88,19 @@ def may_drop(chain: Listed, rules: list[Listed]) -> bool:
 def render_repair(
     chain: Listed, rules: list[Listed], settings: Settings
 ) -> list[Listed]:
-    """Return what makes `chain` with these `rules` begin with our one rule."""
+    """Return what makes `chain` with these `rules` begin with our one rule.
+
+    Only the rules of other instances may come before it.
+    """
     ours = _find(rules, settings.name)
-    comments = [rule["comment"] for rule in ours]
-    if comments == [wanted_tag(settings)] and ours == rules[:1]:
-        return []
-    bit = {"&": [{"meta": {"key": "mark"}}, settings.mark]}
+    if [rule["comment"] for rule in ours] == [wanted_tag(settings)]:
+        before = rules[: rules.index(ours[0])]
+        if all(map(_is_gate, before)):
+            return []
     rule = {
         **_place(chain),
         "comment": wanted_tag(settings),
-        "expr": [
-            {"match": {"op": "==", "left": bit, "right": settings.mark}},
-            {"accept": None},
-        ],
+        "expr": _statements(settings.mark),
     }
     return [
         *render_removal(chain, rules, settings.name),
@@ -114,6 +114,18 @@ def render_removal(chain: Listed, rules: list[Listed], name: str) -> list[Listed
         {"delete": {"rule": {**_place(chain), "handle": rule["handle"]}}}
         for rule in _find(rules, name)
     ]
+
+
+def _is_gate(rule: Listed) -> bool:
+    """Tell whether `rule` is that of any instance."""
+    _, mark = parse_any_tag(rule.get("comment", ""))
+    return bool(mark) and rule["expr"] == _statements(mark)
+
+
+def _statements(mark: int) -> list[Listed]:
+    """Return what our rule does."""
+    bit = {"&": [{"meta": {"key": "mark"}}, mark]}
+    return [{"match": {"op": "==", "left": bit, "right": mark}}, {"accept": None}]
 
 
 def _find(rules: list[Listed], name: str) -> list[Listed]:

@@ -29,6 +29,7 @@ PRINTED_ANOTHER_WAY = (
     '-A INPUT -m comment --comment "spassh:0x20000000"'
     " -m mark --mark 0x20000000/0x20000000 -j ACCEPT"
 )
+SIBLING = "-A INPUT -m mark --mark 0x4/0x4 -m comment --comment spassh-2:0x4 -j ACCEPT"
 OTHER = "-A INPUT -p tcp -j OTHER"
 
 
@@ -43,7 +44,17 @@ OTHER = "-A INPUT -p tcp -j OTHER"
         ([PRINTED] * 2, [f"-D INPUT {GATE}"] * 2 + [f"-I INPUT 1 {GATE}"]),
         ([f"-A INPUT {OLD_GATE}"], [f"-D INPUT {OLD_GATE}", f"-I INPUT 1 {GATE}"]),
         ([PRINTED.replace("ACCEPT", "DROP")], [f"-I INPUT 1 {GATE}"]),
-        ([PRINTED.replace("spassh:", "spassh-2:")], [f"-I INPUT 1 {GATE}"]),
+        ([SIBLING], [f"-I INPUT 1 {GATE}"]),
+        ([SIBLING, SIBLING, PRINTED, OTHER], []),
+        ([SIBLING, OTHER, PRINTED], [f"-D INPUT {GATE}", f"-I INPUT 1 {GATE}"]),
+        (
+            [SIBLING.replace("ACCEPT", "DROP"), PRINTED],
+            [f"-D INPUT {GATE}", f"-I INPUT 1 {GATE}"],
+        ),
+        (
+            [SIBLING.replace("0x4/0x4", "0x8/0x8"), PRINTED],
+            [f"-D INPUT {GATE}", f"-I INPUT 1 {GATE}"],
+        ),
     ],
 )
 def test_input_of_iptables_begins_with_our_rule(
@@ -134,6 +145,22 @@ INSERT = {
 }
 
 
+SIBLINGS = {
+    "handle": 6,
+    "comment": "spassh-2:0x4",
+    "expr": [
+        {
+            "match": {
+                "op": "==",
+                "left": {"&": [{"meta": {"key": "mark"}}, 4]},
+                "right": 4,
+            }
+        },
+        {"accept": None},
+    ],
+}
+
+
 def delete(handle: int) -> dict[str, Any]:
     return {"delete": {"rule": {**PLACE, "handle": handle}}}
 
@@ -148,6 +175,12 @@ def delete(handle: int) -> dict[str, Any]:
         ([OURS, OURS | {"handle": 10}], [delete(7), delete(10), INSERT]),
         ([OLD, THEIRS], [delete(8), INSERT]),
         ([OLD, OURS], [delete(8), delete(7), INSERT]),
+        ([SIBLINGS], [INSERT]),
+        ([SIBLINGS, SIBLINGS, OURS, THEIRS], []),
+        ([SIBLINGS, THEIRS, OURS], [delete(7), INSERT]),
+        ([SIBLINGS | {"expr": [{"drop": None}]}, OURS], [delete(7), INSERT]),
+        ([SIBLINGS | {"comment": "spassh-2:0x8"}, OURS], [delete(7), INSERT]),
+        ([SIBLINGS | {"comment": "Spassh:0x4"}, OURS], [delete(7), INSERT]),
     ],
 )
 def test_a_chain_of_nftables_begins_with_our_rule(

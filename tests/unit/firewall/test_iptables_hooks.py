@@ -20,6 +20,7 @@ FORWARD = forward_hook(SETTINGS)
 JUMP = "-A INPUT -j SPASSH"
 SIBLING = "-A INPUT -j SPASSH-2"
 OTHER = "-A INPUT -p tcp -j OTHER"
+GATE = "-A INPUT -m mark --mark 0x4/0x4 -m comment --comment spassh-2:0x4 -j ACCEPT"
 FORWARD_JUMP = "-A FORWARD -m conntrack --ctstate DNAT -j SPASSH-forward"
 
 
@@ -41,6 +42,9 @@ def test_the_jumps_to_our_chains_say_which_packets_concern_us() -> None:
         (["-A INPUT -j lower", JUMP], None),
         (["-A INPUT -j ACCEPT", JUMP], ["ACCEPT"]),  # which is no chain at all
         ([SIBLING, OTHER, JUMP], None),
+        ([GATE, SIBLING, GATE, JUMP], ["SPASSH-2"]),
+        ([GATE.replace("ACCEPT", "DROP"), JUMP], None),
+        ([GATE], None),
         ([JUMP, OTHER, JUMP], None),
         (["-A INPUT -i eth0 -j SPASSH"], None),
     ],
