@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from . import FirewallError, Settings
 from .attempts import attempt_all
-from .iptables_gate import CHAINS, IptablesGate
+from .iptables_gate import CHAINS, IptablesGate, UnlistedGate
 from .native_gate import NativeGate
 from .nft import Nft
 from .nftables_render import PRIORITY
@@ -110,8 +110,9 @@ class Foreign:
         if is_of_iptables(chain) and xtables.missing() is None:
             rules = xtables.rules(chain["name"])
             # Others may use these names for rules that only nft understands.
-            if rules is not None:
-                return IptablesGate(xtables, chain["name"], rules, self._settings)
+            if rules is None:
+                return UnlistedGate(xtables, chain, self._settings)
+            return IptablesGate(xtables, chain["name"], rules, self._settings)
         return self._native_gate(chain)
 
     def _native_gate(self, chain: dict[str, Any]) -> NativeGate:

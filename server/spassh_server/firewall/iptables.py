@@ -39,12 +39,17 @@ from .iptables_render import (
     source_rules,
 )
 from .kill import end_sessions
+from .native_jumps import delete_jumps, has_jump
 from .sessions import keep_sessions
 from .timed_rules import TimedRules
 from .xtables import INPUT, Xtables
 
 IPV6_MARKER: Final = "/proc/net/if_inet6"
 """Is there if, and only if, this kernel can do IPv6, even if no interface uses it."""
+
+_UNLISTED: Final = (
+    'nft has put a rule there that iptables cannot print: take backend = "nftables"'
+)
 
 
 class Iptables:
@@ -117,6 +122,7 @@ class Iptables:
         return [
             *other_firewalls(self._settings, self._tables[4]),
             *forwarding_warnings(self._settings),
+            *self._unlisted(),
             *self._missing_widths(),
         ]
 
@@ -126,12 +132,7 @@ class Iptables:
 
     def repair(self) -> bool:
         """See that packets still reach our rules; return whether it needed mending."""
-        broken = [version for version in self._tables if not self._stands(version)]
-        if broken:
-            self._grants.prepare()
-        for version in broken:
-            self._refill(version)
-        return bool(broken)
+        return any(attempt_all(partial(self._mend, one) for one in self._tables))
 
     def in_place(self) -> bool:
         """Tell whether our rules are there, whole. Changes nothing."""
@@ -157,9 +158,19 @@ class Iptables:
 
     def _remove_chains(self, version: int, wanted: list[Hook]) -> None:
         """Remove all chains of ours but the `wanted`."""
-        for hook in all_hooks(self._settings):
-            if hook not in wanted:
-                _remove_chain(self._tables[version], hook)
+        attempt_all(
+            partial(_remove_chain, self._tables[version], hook)
+            for hook in all_hooks(self._settings)
+            if hook not in wanted
+        )
+
+    def _mend(self, version: int) -> bool:
+        """Do that for one IP version."""
+        if self._stands(version):
+            return False
+        self._grants.prepare()
+        self._refill(version)
+        return True
 
     def _refill(self, version: int) -> None:
         xtables = self._tables[version]
@@ -167,25 +178,42 @@ class Iptables:
         kept = {hook: self._grants.kept(version, hook) for hook in wanted}
         for hook, rules in wanted.items():
             lines = render_chain(hook, [*kept[hook], *rules])
-            present = xtables.rules(hook.base, hook.table) or []
+            present = xtables.rules(hook.base, hook.table)
             if not self._is_reached(xtables, hook, present):
-                lines += render_jump(hook, present)
+                lines += render_jump(hook, present or [])
             xtables.apply(lines, hook.table)
 
     def _stands(self, version: int) -> bool:
-        """Tell whether packets are led to our chains, and these are whole."""
+        """Tell whether packets are led to our chains, and these are whole.
+
+        Raises:
+            FirewallError: they are, but perhaps others judge packets before us.
+        """
         xtables = self._tables[version]
+        unlisted = ""
         for hook, wanted in self._wanted(version).items():
             rules = xtables.rules(hook.chain, hook.table) or []
             if not is_whole(self._settings.name, rules, wanted):
                 return False
-            present = xtables.rules(hook.base, hook.table) or []
+            present = xtables.rules(hook.base, hook.table)
             if not self._is_reached(xtables, hook, present):
                 return False
+            if present is None:
+                unlisted = hook.base
+        if unlisted:
+            raise FirewallError(f"{xtables.program} cannot list {unlisted}", _UNLISTED)
         return True
 
-    def _is_reached(self, xtables: Xtables, hook: Hook, present: list[str]) -> bool:
-        """Tell whether nobody judges packets before us, but other instances of us."""
+    def _is_reached(
+        self, xtables: Xtables, hook: Hook, present: list[str] | None
+    ) -> bool:
+        """Tell whether nobody judges packets before us, but other instances of us.
+
+        If the chain cannot be listed, it is enough that it leads to us. Who comes first
+        there cannot be told, and to put one jump before another would never end.
+        """
+        if present is None:
+            return has_jump(xtables.version, hook)
         before = chains_before(hook, present)
         return before is not None and all(
             is_of_ours(hook, chain, xtables.rules(chain, hook.table) or [])
@@ -209,6 +237,15 @@ class Iptables:
             for hook in wanted_hooks(settings, version)
         }
 
+    def _unlisted(self) -> list[str]:
+        """Say which chains may have others before us."""
+        return [
+            f"{xtables.program} cannot list {hook.base}: {_UNLISTED}"
+            for version, xtables in self._tables.items()
+            for hook in wanted_hooks(self._settings, version)
+            if xtables.has(hook.table) and xtables.rules(hook.base, hook.table) is None
+        ]
+
     def _missing_widths(self) -> list[str]:
         """Say why a width is missing."""
         if self.widths == frozenset(Width) or not self._settings.ipset:
@@ -223,7 +260,11 @@ class Iptables:
 
 
 def _remove_chain(xtables: Xtables, hook: Hook) -> None:
-    # To ask for a table that is not there may be to make it.
-    if xtables.has(hook.table) and xtables.rules(hook.chain, hook.table) is not None:
-        unjump = render_unjump(hook, xtables.rules(hook.base, hook.table) or [])
-        xtables.apply([*unjump, f"-F {hook.chain}", f"-X {hook.chain}"], hook.table)
+    # To ask for a table that is not there may be to make it. And our chain is not read:
+    # that may be impossible, and the drop has to go all the same.
+    if xtables.has(hook.table) and xtables.flush(hook.chain, hook.table):
+        present = xtables.rules(hook.base, hook.table)
+        if present is None:
+            delete_jumps(xtables.version, hook)
+        unjump = render_unjump(hook, present or [])
+        xtables.apply([*unjump, f"-X {hook.chain}"], hook.table)

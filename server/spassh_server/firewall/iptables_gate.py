@@ -1,9 +1,10 @@
 """Our rule at the top of INPUT or FORWARD in an iptables that belongs to others."""
 
-from typing import Final
+from typing import Any, Final
 
 from . import Settings
 from .gate_tag import parse_any_tag, parse_tag, render_tag
+from .native_gate import NativeGate, is_made_by_iptables
 from .xtables import Xtables, comment_of, same_rule
 
 CHAINS: Final = {"input": "INPUT", "forward": "FORWARD"}
@@ -37,6 +38,30 @@ class IptablesGate:
         lines = render_removal(self._chain, self._rules, self._settings.name)
         if lines:
             self._xtables.apply(lines)
+
+
+class UnlistedGate(NativeGate):
+    """The rule in a chain of iptables with rules of nft, which iptables cannot list.
+
+    So nft puts ours there. But it does not see the comments of iptables, and one that
+    iptables has put there before is known to iptables alone.
+    """
+
+    def __init__(
+        self, xtables: Xtables, chain: dict[str, Any], settings: Settings
+    ) -> None:
+        """`chain` is that of `xtables`, as libnftables lists it."""
+        super().__init__(chain, settings)
+        self._xtables = xtables
+
+    def remove(self) -> None:
+        """Take our rule away, whichever of the two has put it there."""
+        super().remove()
+        name, mark = self._settings.name, self._settings.mark
+        # Not in vain: it is not every rule of nft that iptables gets past.
+        while any(is_made_by_iptables(rule, mark) for rule in self._rules()):
+            if not self._xtables.delete(self._chain["name"], render_gate(name, mark)):
+                break
 
 
 def render_gate(name: str, mark: int) -> str:

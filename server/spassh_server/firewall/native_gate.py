@@ -116,6 +116,13 @@ def render_removal(chain: Listed, rules: list[Listed], name: str) -> list[Listed
     ]
 
 
+def is_made_by_iptables(rule: Listed, mark: int) -> bool:
+    """Tell whether `rule` is what iptables makes of ours. Whose it is, is not seen."""
+    comment = {"xt": {"type": "match", "name": "comment"}}
+    found = [one for one in rule["expr"] if one != comment and "counter" not in one]
+    return comment in rule["expr"] and found == _statements(mark)
+
+
 def _is_gate(rule: Listed) -> bool:
     """Tell whether `rule` is that of any instance."""
     _, mark = parse_any_tag(rule.get("comment", ""))

@@ -19,8 +19,9 @@ LEGACY: Final = "-legacy"
 # Where the kernel tells which tables of the legacy variant this namespace has.
 _NAMES = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
 
-# Both variants: "no chain of that name". Whatever else it may be, restore then fails.
-_NO_SUCH_CHAIN = 1
+# Both variants: no such chain, or no such rule in it. But of a chain that -nft cannot
+# list, it says the same, in the very same words.
+_NOT_THERE = 1
 _LOCK_SECONDS = "5"
 
 # How iptables prints a word: as it is, or in quotes and with backslashes.
@@ -46,7 +47,12 @@ class Xtables:
         return None
 
     def rules(self, chain: str, table: str = FILTER) -> list[str] | None:
-        """Return the rules of `chain` in the form "-A CHAIN ...", or None if no chain.
+        """Return the rules of `chain` in the form "-A CHAIN ...".
+
+        Returns:
+            None if there is no such chain, or if it cannot be listed because nft has
+            put a rule there that iptables cannot print. One that is built in is always
+            there.
 
         Where the kernel does not have the table yet, the legacy variant makes one.
         """
@@ -55,14 +61,21 @@ class Xtables:
 
     def listing(self, chain: str, table: str = FILTER) -> list[str] | None:
         """Return the same, and before it what the chain is: "-P CHAIN DROP"."""
-        arguments = ("-w", _LOCK_SECONDS, "-t", table, "-S", chain)
-        try:
-            listing = run(self.program, *arguments)
-        except ProgramError as error:
-            if error.status == _NO_SUCH_CHAIN:
-                return None
-            raise
+        listing = self._ask(table, "-S", chain)
+        if listing is None:
+            return None
         return listing.decode(errors="replace").splitlines()
+
+    def delete(self, chain: str, rule: str, table: str = FILTER) -> bool:
+        """Delete one such `rule`, and tell whether there was one.
+
+        No word of it has a blank.
+        """
+        return self._ask(table, "-D", chain, *rule.split()) is not None
+
+    def flush(self, chain: str, table: str = FILTER) -> bool:
+        """Empty `chain`, even if it cannot be listed; tell whether it is there."""
+        return self._ask(table, "-F", chain) is not None
 
     def apply(self, lines: list[str], table: str = FILTER) -> None:
         """Apply `lines` to the table as one transaction."""
@@ -86,6 +99,15 @@ class Xtables:
         if self._is_legacy is None:
             self._is_legacy = b"nf_tables" not in run(self.program, "--version")
         return self._is_legacy
+
+    def _ask(self, table: str, *arguments: str) -> bytes | None:
+        """Return what the program prints, or None if what it works on is not there."""
+        try:
+            return run(self.program, "-w", _LOCK_SECONDS, "-t", table, *arguments)
+        except ProgramError as error:
+            if error.status == _NOT_THERE:
+                return None
+            raise
 
 
 def comment_of(rule: str) -> str:
