@@ -9,7 +9,15 @@ from contextlib import contextmanager
 
 import pytest
 from lab.knocks import knock
-from lab.network import CLIENT4, SERVER4, SERVER6, STRANGER4, STRANGER6
+from lab.network import (
+    CLIENT4,
+    SERVER4,
+    SERVER6,
+    STRANGER4,
+    STRANGER6,
+    LabError,
+    wait_for,
+)
 from lab.programs import REPOSITORY, port_answers
 
 from .conftest import Lab
@@ -186,3 +194,78 @@ def test_another_back_end_takes_over_without_a_gap_and_locks_nobody_out(
     finally:
         spasshd.running.stop()
         spasshd.verb("stop", "--open")
+
+
+OWNED = b"""\
+add table inet owned { flags owner; }
+add chain inet owned input { type filter hook input priority 10; policy accept; }
+add rule inet owned input tcp dport 22 accept
+add rule inet owned input tcp dport 23 reject
+"""
+
+
+@contextmanager
+def owned(lab: Lab) -> Iterator[None]:
+    """Have a table that nobody but its owner can change, as firewalld may have."""
+    owner = lab.server.popen(["nft", "-i"], stdin=subprocess.PIPE)
+    try:
+        assert owner.stdin is not None
+        owner.stdin.write(OWNED)
+        owner.stdin.flush()
+        wait_for(lambda: "tcp dport 23 reject" in ruleset(lab), "the table")
+        yield
+    finally:
+        owner.communicate()
+    wait_for(lambda: "table inet owned" not in ruleset(lab), "the end of the table")
+
+
+def test_a_firewall_that_refuses_our_rule_is_told_and_locks_nobody_out(
+    lab: Lab,
+) -> None:
+    spasshd = lab.spasshd("--protect", "tcp/22", "--backend", "nftables")
+    client = lab.client(spasshd)
+    spasshd.start()
+    try:
+        with owned(lab):
+            spasshd.running.stop(signal.SIGKILL)
+            spasshd.start()
+            assert "error: chain inet owned input: " in spasshd.running.log
+            assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+            assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+            (warning,) = spasshd.status()["warnings"]
+            assert "chain inet owned input" in warning
+            assert f"warning: {warning}\n" in spasshd.verb("check").stdout
+            # Who would drop for the first time is told before that.
+            spasshd.running.stop()
+            spasshd.verb("stop", "--open")
+            with pytest.raises(LabError, match="chain inet owned input"):
+                spasshd.start()
+            assert port_answers(lab.stranger, SERVER4, 22)
+    finally:
+        spasshd.running.stop()
+        spasshd.verb("stop", "--open")
+
+
+def test_a_chain_that_iptables_cannot_list_locks_nobody_out(lab: Lab) -> None:
+    spasshd = lab.spasshd("--protect", "tcp/22", "--backend", "iptables")
+    client = lab.client(spasshd)
+    spasshd.start()
+    # A change of nftables has the granter look, and what it then finds is an error.
+    lab.server.run(["nft", "add rule ip filter INPUT fib daddr type local"])
+    try:
+        spasshd.running.wait_log("error: iptables cannot list INPUT")
+        spasshd.running.stop(signal.SIGKILL)
+        spasshd.start()
+        spasshd.running.wait_log("error: iptables cannot list INPUT")
+        assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+        assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+        assert ruleset(lab).count("jump SPASSH") == 2
+        status = spasshd.status()
+        assert status["in_place"] is None
+        assert any("cannot list INPUT" in one for one in status["warnings"])
+    finally:
+        spasshd.running.stop()
+        spasshd.verb("stop", "--open")
+    assert "SPASSH" not in ruleset(lab)
+    assert port_answers(lab.stranger, SERVER4, 22)
+    lab.server.run(["nft", "flush", "ruleset"])

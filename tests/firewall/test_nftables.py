@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from firewall.backends import DNS, MARK, SETTINGS, make, only, python, to
+from firewall.backends import DNS, MARK, SETTINGS, SSH, make, only, python, to
 from firewall.hosts import set_up_forward
 from firewall.inner import INNER, Inner
 from firewall.network import CLIENT, STRANGER, VERSIONS, Network, everything, sh
@@ -13,6 +13,7 @@ from firewall.test_forwards import GATEWAY, SHELL, route_to_inner
 
 from spassh_server.firewall import FirewallError, Width, foreign
 from spassh_server.firewall.libnftables import LibNftables
+from spassh_server.ports import Port
 
 CLIENTS = tuple(CLIENT.values())
 STRANGERS = tuple(STRANGER.values())
@@ -236,6 +237,42 @@ def test_a_table_with_an_owner_refuses_and_we_protect_nothing_then(
     assert firewall.warnings() == []
     firewall.prepare()
     assert network.is_silent(*EVERYBODY)
+
+
+def test_a_chain_that_refuses_does_not_keep_us_from_starting_again(
+    network: Network,
+) -> None:
+    """Our drop is there already, and without us nobody opens it any more."""
+    make("nftables").prepare()
+    owner = LibNftables()
+    owner.run(OWNED)
+    web = SETTINGS._replace(protect=(SSH, Port(6, 80)), grant_ports=(SSH, Port(6, 80)))
+    firewall = make("nftables", web)
+    firewall.prepare()
+    assert firewall.in_place()
+    assert network.is_silent(*EVERYBODY, port=80)
+    with pytest.raises(FirewallError, match="chain inet owned input"):
+        firewall.repair()
+    for source in CLIENTS:
+        firewall.grant(to(source), 60)
+    assert network.is_open(*CLIENTS)
+    assert network.is_silent(*STRANGERS)
+    (warning,) = firewall.warnings()
+    assert "chain inet owned input" in warning
+    owner.close()
+    assert firewall.repair() is False
+
+
+def test_where_nothing_of_ours_drops_a_chain_that_refuses_is_an_error(
+    network: Network,
+) -> None:
+    make("nftables", SETTINGS._replace(own_drop=False)).prepare()
+    owner = LibNftables()
+    owner.run(OWNED)
+    with pytest.raises(FirewallError, match="chain inet owned input"):
+        make("nftables").prepare()
+    assert network.is_open(*EVERYBODY)
+    owner.close()
 
 
 def test_a_chain_that_refuses_does_not_keep_us_from_mending_our_own(

@@ -120,7 +120,11 @@ class Firewall(Protocol):
         """Say why this back end cannot work here, or None if it can."""
 
     def prepare(self) -> None:
-        """Create what we own in one step without a gap; keep the grants that live."""
+        """Create what we own in one step without a gap; keep the grants that live.
+
+        What others have and keeps granted packets out is an error, unless our drop is
+        in place already: then who cannot start locks everybody out.
+        """
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens.

@@ -70,12 +70,16 @@ class Nftables:
         """Create or renew our table in one transaction, and lead other chains to it.
 
         The other chains come first. If one of them refuses, our drop is not yet in
-        place, and nobody is locked out by a daemon that cannot start.
+        place, and nobody is locked out by a daemon that cannot start. If it is in place
+        from an earlier run, not to start would lock everybody out: `repair` tells then.
         """
         self._probe()
-        self._foreign.ensure()
+        try:
+            attempt_all((self._foreign.ensure, self._foreign.tidy))
+        except FirewallError:
+            if not self._drops():
+                raise
         self._renew()
-        self._foreign.tidy()
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
@@ -202,6 +206,13 @@ class Nftables:
         rules = self._nft.read(f"list chain inet {name} {chain.name}", "rule")
         comments = [rule.get("comment") for rule in rules]
         return comments == render_comments(name, chain)
+
+    def _drops(self) -> bool:
+        """Tell whether our drop is in place, that of today's settings or of others."""
+        if "input" not in {chain["name"] for chain in self._chains()}:
+            return False
+        rules = self._nft.read(f"list chain inet {self._settings.name} input", "rule")
+        return any({"drop": None} in rule["expr"] for rule in rules)
 
     def _adoptable(self) -> bool:
         """Tell whether the table that is there can keep its sets, and the grants."""

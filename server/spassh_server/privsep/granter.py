@@ -90,7 +90,7 @@ class Granter:
             return
         self._firewall.prepare()
         self._remove_others()
-        self._firewall.repair()
+        self._mend()
         for active in self._firewall.grants():
             self._adopt(active)
         ready = Answer(message.READY, 0, widths=self._firewall.widths)
@@ -300,6 +300,10 @@ class Granter:
         if now - self._repaired < REPAIR_SECONDS:
             return True
         self._repaired = now
+        return self._mend(quiet=quiet)
+
+    def _mend(self, *, quiet: bool = False) -> bool:
+        """Do that now: our drop is in place, and who leaves cannot mend what failed."""
         self._changed = False
         try:
             if self._firewall.repair():

@@ -47,10 +47,11 @@ def state_of(settings: Config) -> dict[str, Any]:
         else:
             events.error("the answer of spasshd makes no sense", "restart spasshd")
     state["protect"] = [str(port) for port in settings.protect]
+    # What is known is told, even if the packet filter does not say the rest.
+    state |= {"in_place": None, "grants": [], "warnings": []}
     try:
         firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
         state["backend"] = firewall.name
-        state["in_place"] = firewall.in_place()
         state["grants"] = [
             {
                 "user": active.user,
@@ -62,10 +63,10 @@ def state_of(settings: Config) -> dict[str, Any]:
             }
             for active in firewall.grants()
         ]
+        state["warnings"] = firewall.warnings()
+        state["in_place"] = firewall.in_place()
     except FirewallError as error:
         events.error(error, error.hint)
-        state["in_place"] = None
-        state["grants"] = []
     return state
 
 
@@ -108,6 +109,7 @@ def _print(state: dict[str, Any]) -> None:
     lines.append(f"protected: {protected}{in_place[state['in_place']]}")
     lines.append(f"live grants: {len(state['grants'])}")
     lines += [_describe(one) for one in state["grants"]]
+    lines += [f"warning: {one}" for one in state["warnings"]]
     # The listener may have been taken over: what it says moves no cursor.
     print("\n".join(map(printable, lines)))
 

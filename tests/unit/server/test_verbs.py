@@ -279,7 +279,33 @@ class TestStatus:
                     "seconds_left": 7,
                 }
             ],
+            "warnings": [],
         }
+
+    def test_warns_of_what_keeps_granted_packets_out(
+        self, spasshd: Spasshd, firewall: RecordingFirewall
+    ) -> None:
+        firewall.warned = ["granted packets may be dropped: chain inet fw in"]
+        with spasshd.answering(STATE):
+            out = spasshd("status")[1]
+            told = json.loads(spasshd("status", "--json")[1])
+        assert out.endswith(f"live grants: 0\nwarning: {firewall.warned[0]}\n")
+        assert told["warnings"] == firewall.warned
+
+    def test_lists_the_grants_even_if_it_is_not_known_whether_the_rules_are_whole(
+        self, spasshd: Spasshd, firewall: RecordingFirewall
+    ) -> None:
+        firewall.live = [ActiveGrant(Grant(HERE, SSH), 9, "ada")]
+        firewall.warned = ["cannot list INPUT"]
+        firewall.failing.add("in_place")
+        with spasshd.answering(STATE):
+            code, out, err = spasshd("status")
+            told = json.loads(spasshd("status", "--json")[1])
+        assert (code, err.splitlines()[0]) == (0, "spasshd: error: in_place failed")
+        assert "protected: tcp/22 (unknown)\nlive grants: 1\n" in out
+        assert out.endswith("warning: cannot list INPUT\n")
+        assert told["in_place"] is None
+        assert len(told["grants"]) == 1
 
     @pytest.mark.usefixtures("firewall")
     def test_of_a_daemon_that_starts_says_so(self, spasshd: Spasshd) -> None:

@@ -206,6 +206,17 @@ def test_the_firewall_is_prepared_before_the_listener_is_told(
     assert firewall.calls == ["prepare", "repair", "grants"]
 
 
+def test_what_fails_when_the_drop_is_in_place_is_reported_and_tried_again(
+    listener: Listener, firewall: RecordingFirewall, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon that leaves then leaves a drop that nobody can open."""
+    firewall.failing.add("repair")
+    answers = listener.run(encode_grant(wish()))
+    assert answers == [READY, Answer(message.GRANTED, 1)]
+    assert capsys.readouterr().err.count("error: repair failed") == 1
+    assert listener.granter._changed
+
+
 @pytest.mark.parametrize("widths", [{Width.ADDRESS}, {Width.FLOW, Width.ADDRESS}])
 def test_the_listener_is_told_what_the_packet_filter_can_do(
     listener: Listener, firewall: RecordingFirewall, widths: set[Width]
