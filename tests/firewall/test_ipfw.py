@@ -267,6 +267,22 @@ def test_a_session_outlives_the_grant_that_let_it_in(host: Host) -> None:
     assert all(map(host.lives, sessions))
 
 
+def test_a_clock_that_was_set_back_shows_in_what_is_left(host: Host) -> None:
+    """Which the granter cannot believe then: it takes such a grant back."""
+    host.make().prepare()
+    host.make().grant(to(CLIENT[4]), 10)
+    host.now -= 3600
+    firewall = host.make()  # as after a crash
+    firewall.prepare()
+    ((grant, seconds, _),) = firewall.grants()
+    assert 3600 < seconds <= 3611
+    firewall.revoke(grant)
+    assert firewall.grants() == []
+    assert not host.is_open(*EVERYBODY)
+    firewall.grant(grant, 10)
+    assert [one.seconds_left for one in firewall.grants()] == [10]
+
+
 def test_a_connection_lets_no_other_begin_on_its_addresses_and_ports(
     host: Host,
 ) -> None:

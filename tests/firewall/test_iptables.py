@@ -89,6 +89,54 @@ def test_preparing_sweeps_what_a_crash_left_and_keeps_what_lives(
 
 
 @each_timed_kind
+def test_a_clock_that_is_set_back_ends_a_grant(kind: str, network: Network) -> None:
+    """Whoever gave it may be dead: it is the kernel that refuses."""
+    ahead = at(kind, 3600, GATEWAY)
+    ahead.prepare()
+    empty = everything()
+    for source in CLIENTS:
+        for port in (SSH, SHELL):
+            ahead.grant(to(source, port), 15)
+    assert len(ahead.grants()) == 4
+    assert network.is_silent(*EVERYBODY)
+    with Inner(network) as inner:
+        for source in CLIENTS:
+            assert inner.session(source, SHELL.number, patience=0.1) is None
+    firewall = at(kind, 0, GATEWAY)
+    assert firewall.grants() == []
+    for source in CLIENTS:
+        firewall.grant(to(source), 60)
+    assert network.is_open(*CLIENTS)
+    assert all(seconds <= 60 for seconds in left(firewall).values())
+    for source in CLIENTS:
+        firewall.revoke(to(source))
+    assert firewall.sweep() is None
+    assert everything() == empty
+    ahead.grant(to(CLIENT[4]), 15)
+    firewall.prepare()
+    assert everything() == empty
+
+
+@each_timed_kind
+def test_a_clock_that_is_set_back_by_a_little_ends_no_grant(
+    kind: str, network: Network
+) -> None:
+    """As NTP does it. The client that has just knocked must get in."""
+    firewall = at(kind, 0)
+    at(kind, 30).prepare()
+    for source in CLIENTS:
+        at(kind, 30).grant(to(source), 15)
+    firewall.prepare()
+    assert network.is_open(*CLIENTS)
+    assert all(15 < seconds <= 45 for seconds in left(firewall).values())
+    for source in CLIENTS:
+        firewall.grant(to(source), 15)
+    assert len(firewall.grants()) == 2
+    for program in ("iptables", "ip6tables"):
+        assert sh(program + VARIANTS[kind][0], "-S").count("--datestart") == 1
+
+
+@each_timed_kind
 def test_granting_again_replaces_the_rule(kind: str, network: Network) -> None:
     firewall = at(kind, 0)
     firewall.prepare()

@@ -199,6 +199,22 @@ def test_what_has_expired_is_swept(host: Host) -> None:
     assert not host.is_open(*EVERYBODY)
 
 
+def test_a_clock_that_was_set_back_shows_in_what_is_left(host: Host) -> None:
+    """Which the granter cannot believe then: it takes such a grant back."""
+    host.make().prepare()
+    host.make().grant(to(CLIENT[4]), 10, "alice")
+    host.now -= 3600
+    firewall = host.make()  # as after a crash
+    firewall.prepare()
+    ((grant, seconds, _),) = firewall.grants()
+    assert 3600 < seconds <= 3611
+    firewall.revoke(grant)
+    assert firewall.grants() == []
+    assert not host.is_open(*EVERYBODY)
+    firewall.grant(grant, 10, "alice")
+    assert [one.seconds_left for one in firewall.grants()] == [10]
+
+
 def test_nobody_is_let_in_without_an_end(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -266,8 +266,9 @@ class Server:
         self._live = GrantQuota(limits.MAX_GRANTS_PER_USER)
         self._bounds = Bounds(SETTINGS)
         for active in self.firewall.grants():
-            ends = self._clock.seconds + active.seconds_left
-            self._bounds.adopt(active.grant, ends)
+            left, now = active.seconds_left, self._clock.seconds
+            if not self._bounds.adopt(active.grant, left, now):
+                self.firewall.revoke(active.grant)
 
     def close(self) -> None:
         self._store._close()

@@ -1,12 +1,15 @@
-"""Grants as rules of iptables that carry their own end, as text and back. Pure."""
+"""Grants as rules of iptables that carry their own time, as text and back. Pure."""
 
 from ipaddress import ip_address
+from math import ceil, floor
 from time import gmtime, strftime
 from typing import Final, NamedTuple
 
+from spassh.protocol.limits import WINDOW_MS
+
 from ..ports import parse_port
 from . import FirewallError, Grant, Settings, Width
-from .checks import check_user, check_width
+from .checks import check_seconds, check_user, check_width
 from .iptables_hooks import Hook, forward_hook, input_hook, lead_hook
 from .iptables_match import (
     first_to_port,
@@ -23,14 +26,31 @@ from .iptables_match import (
 WIDTHS: Final = frozenset({Width.FLOW, Width.ADDRESS})
 """What can be such a rule: it cannot delete itself when it has matched."""
 
+SLACK_SECONDS: Final = WINDOW_MS // 1000
+"""How long before it is given a grant holds already. NTP sets clocks back by a little,
+and that must not end a grant. Who is set back by more than this has, before or after,
+a clock with which no packet of a client with the right time is fresh."""
+
 
 class TimedGrant(NamedTuple):
-    """A grant that is a rule of its own, which carries its own end."""
+    """A grant that is a rule of its own, which carries its own beginning and end."""
 
     grant: Grant
+    start: int
+    """The first second, since 1970-01-01 UTC, in which it holds."""
     end: int
     """The first second, since 1970-01-01 UTC, in which it does not hold any more."""
     user: str = ""
+
+    def holds(self, now: float) -> bool:
+        """Tell whether the kernel lets it in at `now`."""
+        return self.start <= now < self.end
+
+
+def given_at(now: float, grant: Grant, seconds: int, user: str) -> TimedGrant:
+    """Return `grant` as it is given at `now` for `seconds`."""
+    start = max(0, floor(now) - SLACK_SECONDS)
+    return TimedGrant(grant, start, ceil(now + check_seconds(seconds)), user)
 
 
 def render_timed(settings: Settings, timed: TimedGrant) -> dict[Hook, str]:
@@ -41,28 +61,28 @@ def render_timed(settings: Settings, timed: TimedGrant) -> dict[Hook, str]:
     grant = timed.grant
     port, source_port = grant.port, grant.source_port
     source = f"-s {ip_address(grant.address)}"
-    end = _end(settings.name, timed)
+    when = _when(settings.name, timed)
     forward = forward_of(settings, grant)
     if forward is None:
         packets = f"{source} {to_port(port, source_port)}"
-        return {input_hook(settings): f"{packets} {end} -j ACCEPT"}
+        return {input_hook(settings): f"{packets} {when} -j ACCEPT"}
     path = f"{source} {through(forward, source_port)} -m conntrack{led(forward)}"
     begin = f"{source} {first_to_port(port, source_port)}"
     return {
-        forward_hook(settings): f"{path} {end} -j ACCEPT",
-        lead_hook(settings): f"{begin} {end} {translation(forward)}",
+        forward_hook(settings): f"{path} {when} -j ACCEPT",
+        lead_hook(settings): f"{begin} {when} {translation(forward)}",
     }
 
 
 def parse_timed(comment: str, name: str) -> TimedGrant | None:
     """Return the grant that the rule with this `comment` is, or None if it is none."""
     owner, *words = comment.split(" ")
-    if owner != name or len(words) not in {4, 5}:
+    if owner != name or len(words) not in {5, 6}:
         return None
-    port, address, end, of, *user = words
+    port, address, start, end, of, *user = words
     try:
         grant = _grant(port, address, of)
-        return TimedGrant(grant, int(end), check_user("".join(user)))
+        return TimedGrant(grant, int(start), int(end), check_user("".join(user)))
     except (ValueError, KeyError, FirewallError):
         return None
 
@@ -94,22 +114,24 @@ def always_passing(settings: Settings, version: int) -> list[str]:
     ]
 
 
-def _end(name: str, timed: TimedGrant) -> str:
-    """Return what matches until the end of a grant, and says all about it."""
-    (address, port, width, source_port), end, user = timed
-    # The second that --datestop names is the last in which the rule matches, in UTC.
-    last = strftime("%Y-%m-%dT%H:%M:%S", gmtime(end - 1))
+def _when(name: str, timed: TimedGrant) -> str:
+    """Return what matches while a grant holds, and says all about it."""
+    (address, port, width, source_port), start, end, user = timed
+    # Both are seconds in which the rule matches, the first and the last, in UTC.
+    first, last = (strftime("%Y-%m-%dT%H:%M:%S", gmtime(at)) for at in (start, end - 1))
     of = f"{width.label}:{source_port}" if source_port else width.label
     words = [
         name,
         port,
         ip_address(address),
+        start,
         end,
         of,
         *([check_user(user)] * bool(user)),
     ]
     comment = " ".join(map(str, words))
-    return f'-m time --datestop {last} -m comment --comment "{comment}"'
+    dates = f"-m time --datestart {first} --datestop {last}"
+    return f'{dates} -m comment --comment "{comment}"'
 
 
 def _grant(port: str, address: str, of: str) -> Grant:

@@ -1,14 +1,13 @@
 """Grants as rules of iptables that carry their own end: for hosts without ipset.
 
 The kernel stops to match such a rule in time, by the wall clock, but does not delete
-it: that is what `sweep` is for. If the clock is set back, the end is later by as much.
+it: that is what `sweep` is for. If the clock is set back by a little, the end is later
+by as much. If it is set back by more, such a rule does not match any more.
 """
 
 from collections.abc import Iterator, Mapping
-from math import ceil
 
 from . import ActiveGrant, Clock, Grant, Settings
-from .checks import check_seconds
 from .iptables_hooks import (
     Hook,
     forward_hook,
@@ -22,6 +21,7 @@ from .timed_render import (
     always_accepting,
     always_leading,
     always_passing,
+    given_at,
     parse_timed,
     render_timed,
 )
@@ -65,7 +65,7 @@ class TimedRules:
     def kept(self, version: int, hook: Hook) -> list[str]:
         """Return the rules that are live grants, to fill a chain with them again."""
         now = self._clock()
-        live = {one: None for one in _all(self._read(version)) if one.end > now}
+        live = {one: None for one in _all(self._read(version)) if one.holds(now)}
         rules = (render_timed(self._settings, one) for one in live)
         return [rule[hook] for rule in rules if hook in rule]
 
@@ -74,8 +74,9 @@ class TimedRules:
         version = _version(grant)
         there = self._read(version)
         old = [one for one in _all(there) if one.grant == grant]
-        end = ceil(self._clock() + check_seconds(seconds))
-        new = TimedGrant(grant, max([end, *(one.end for one in old)]), user)
+        now = self._clock()
+        held = [given_at(now, grant, seconds, user), *(o for o in old if o.holds(now))]
+        new = max(held, key=lambda one: one.end)._replace(user=user)
         for hook, rule in render_timed(self._settings, new).items():
             outdated = [one for one in there[hook] if one in old and one != new]
             lines = self._deletions(hook, outdated)
@@ -97,7 +98,7 @@ class TimedRules:
             one.grant: ActiveGrant(one.grant, int(one.end - now), one.user)
             for version in self._tables
             for one in _all(self._read(version))
-            if one.end > now
+            if one.holds(now)
         }
         return list(live.values())
 
@@ -110,8 +111,8 @@ class TimedRules:
         ends = []
         for version in self._tables:
             there = self._read(version)
-            self._delete(version, there, {o for o in _all(there) if o.end <= now})
-            ends += [one.end for one in _all(there) if one.end > now]
+            self._delete(version, there, {o for o in _all(there) if not o.holds(now)})
+            ends += [one.end for one in _all(there) if one.holds(now)]
         return min(ends, default=None)
 
     def remove(self) -> None:

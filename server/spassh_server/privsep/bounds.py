@@ -28,9 +28,15 @@ class Bounds:
         self._commands = RequestQuota(_COMMAND_BURST, _COMMANDS_PER_SECOND)
         self._all_commands = RequestQuota(4 * _COMMAND_BURST, 4 * _COMMANDS_PER_SECOND)
 
-    def adopt(self, grant: Grant, ends: float) -> None:
-        """Count a grant that an earlier run left in the kernel."""
-        self._ends[grant] = ends
+    def adopt(self, grant: Grant, seconds: int, now: float) -> bool:
+        """Count a grant that an earlier run left, with `seconds` to go at `now` (s).
+
+        Return False, and do not count it, if nobody can have been granted so much.
+        """
+        if seconds > self._max_lifetime:
+            return False
+        self._ends[grant] = now + seconds
+        return True
 
     def ended(self, now: float) -> frozenset[Grant]:
         """Return the grants whose time is over at `now`, and that still count."""

@@ -157,10 +157,15 @@ class Granter:
         return True
 
     def _adopt(self, active: ActiveGrant) -> None:
-        """Take over a grant that an earlier run left in the kernel."""
-        now = time.monotonic()
-        self._bounds.adopt(active.grant, now + active.seconds_left)
+        """Take over a grant that an earlier run left in the kernel.
+
+        Some packet filters go by the wall clock. If that was set back meanwhile, what
+        was granted for seconds has hours left, and nobody knows for how many it was.
+        """
         self._ledger.note(active.user, active.grant.address)
+        now = time.monotonic()
+        if not self._bounds.adopt(active.grant, active.seconds_left, now):
+            self._take_one_back(active)
 
     def _until_repair(self) -> int | None:
         """Repair if somebody changed the packet filter; return ms until it is time."""

@@ -191,7 +191,7 @@ def test_ports_are_put_together_by_fifteen() -> None:
 def test_a_chain_is_whole_if_it_has_all_our_rules_in_order_beside_grants() -> None:
     wanted = numbered("spassh", input_rules(SETTINGS, []))
     present = [f"-A SPASSH {rule}" for rule in wanted]
-    (rule,) = render_timed(SETTINGS, TimedGrant(GRANT4, 1)).values()
+    (rule,) = render_timed(SETTINGS, TimedGrant(GRANT4, 0, 1)).values()
     grant = f"-A SPASSH {rule}"
     assert is_whole("spassh", present, wanted)
     assert is_whole("spassh", [grant, *present], wanted)
@@ -225,7 +225,8 @@ def test_no_byte_outside_the_alphabet_is_emitted(
     lines = sets.render_sets(any_settings, (4, 6)).splitlines()
     lines += sets.render_element(any_settings.name, grant)
     if grant.width != Width.ONCE:
-        lines += render_timed(any_settings, TimedGrant(grant, 1, "a.b-c_D")).values()
+        timed_grant = TimedGrant(grant, 0, 1, "a.b-c_D")
+        lines += render_timed(any_settings, timed_grant).values()
     for version in (4, 6):
         lines += input_rules(any_settings, sets.accepting(any_settings, version))
         lines += forward_rules(any_settings, version, [])

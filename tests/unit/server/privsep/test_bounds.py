@@ -121,11 +121,19 @@ class TestTheNumberOfGrants:
         assert bounds.allow(wanted(THERE), 0)
 
     def test_has_those_that_an_earlier_run_left(self, bounds: Bounds) -> None:
-        bounds.adopt(wanted(HERE).grant, 100)
-        bounds.adopt(wanted(THERE).grant, 30)
-        assert not bounds.allow(wanted(HERE6), 29)
-        assert bounds.allow(wanted(HERE6), 30)
-        assert not bounds.allow(wanted(THERE), 31)
+        assert bounds.adopt(wanted(HERE).grant, 60, 100)
+        assert bounds.adopt(wanted(THERE).grant, 30, 100)
+        assert not bounds.allow(wanted(HERE6), 129)
+        assert bounds.allow(wanted(HERE6), 130)
+        assert not bounds.allow(wanted(THERE), 131)
+
+    def test_has_none_that_lasts_longer_than_any_can(self, bounds: Bounds) -> None:
+        """A clock that was set back makes hours of the seconds that are left."""
+        for address in (HERE, THERE):
+            assert not bounds.adopt(wanted(address).grant, 61, 100)
+        assert bounds.next_end() is None
+        assert bounds.allow(wanted(HERE), 100)
+        assert bounds.allow(wanted(THERE), 100)
 
     def test_has_none_that_was_taken_back(self, bounds: Bounds) -> None:
         for address in (HERE, THERE):

@@ -857,6 +857,33 @@ def test_what_is_over_and_resists_does_not_keep_others_open(
         assert [one.grant.address for one in firewall.live] == [host(4), host(5)]
 
 
+def test_a_clock_that_was_set_back_before_the_start_keeps_nothing_open(
+    tmp_path: Path, clock: SimpleNamespace
+) -> None:
+    """The granter was killed, so nobody has counted: hours left are none at all."""
+    firewall = RecordingFirewall(expires_by_itself=False)
+    firewall.live = [
+        ActiveGrant(Grant(host(1), SSH), 15 + 3600, "ada"),
+        ActiveGrant(Grant(host(2), SSH), 61, "bob"),
+        ActiveGrant(Grant(host(3), SSH), 60, "bob"),
+    ]
+    firewall.sessions = {host(1): 1}
+    with closing(Listener(tmp_path, firewall)) as listener:
+        listener.granter._turn = lambda: False  # type: ignore[method-assign]
+        listener.granter._leave = lambda: None  # type: ignore[method-assign]
+        listener.send(encode_ping(1))
+        listener.granter.serve()
+        assert [one.grant.address for one in firewall.live] == [host(3)]
+        closed = [("closed", Grant(host(number), SSH)) for number in (1, 2)]
+        assert listener.programs.told == closed
+        # Who was let in then is still known, to end what was begun.
+        listener.granter._revoke(Revoke(2, user="ada", sessions=True))
+        assert firewall.ended == [host(1)]
+        clock.now += 60
+        listener.granter._until_sweep()
+        assert firewall.live == []
+
+
 def test_a_listener_that_does_not_read_is_left(
     tmp_path: Path, firewall: RecordingFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
