@@ -155,6 +155,23 @@ def set_up_forward(host: str) -> None:
     _set_up(host, "FORWARD")
 
 
+ACCEPTING = ["iptables-nft", "iptables-legacy", "filter", "filter - 5", "raw"]
+"""Firewalls that accept: iptables, and chains of nftables by their priority."""
+
+
+def accept_ssh(host: str, *, first: bool) -> None:
+    """Have one of `ACCEPTING` accept who connects to port 22, `first` of all or not."""
+    if "iptables" in host:
+        for program in ("iptables", "ip6tables"):
+            command = f"-{'I' if first else 'A'} INPUT -p tcp --dport 22 -j ACCEPT"
+            sh(host.replace("iptables", program), *command.split())
+        return
+    hook = f"{{ type filter hook input priority {host}; }}"
+    verb = "insert" if first else "add"
+    sh("nft", f"add table inet open; add chain inet open input {hook};")
+    sh("nft", f"{verb} rule inet open input tcp dport 22 accept")
+
+
 def load_anew(host: str) -> None:
     """Do what a firewall does that is reloaded: forget all it had."""
     for table in re.findall(r"table (\w+ \w+)", NATIVE.get(host, "")):

@@ -4,7 +4,15 @@ from ipaddress import ip_network
 
 import pytest
 from firewall.backends import MARK, ONCE_KINDS, SETTINGS, SSH, make, to
-from firewall.hosts import HOSTS, NATIVE, load_anew, on_each, set_up
+from firewall.hosts import (
+    ACCEPTING,
+    HOSTS,
+    NATIVE,
+    accept_ssh,
+    load_anew,
+    on_each,
+    set_up,
+)
 from firewall.network import CLIENT, STRANGER, Network, everything, sh
 
 from spassh_server.firewall import Width
@@ -112,6 +120,33 @@ def test_a_rule_that_was_pushed_down_is_put_back(
     assert firewall.repair() is False
     assert network.is_open(*CLIENTS)
     assert network.is_closed(*STRANGERS)
+
+
+@pytest.mark.parametrize("host", ACCEPTING)
+def test_an_accept_of_others_opens_no_protected_port(
+    kind: str, host: str, network: Network
+) -> None:
+    """Be it there before us, or put before us later, once we have looked.
+
+    In nftables an accept ends the way through one chain, and the next one judges the
+    packet all the same, whatever their priorities. It is final among the rules of one
+    variant of iptables alone, which are one chain: there ours have to be the first.
+    """
+    accept_ssh(host, first=False)
+    assert network.is_open(*EVERYBODY)
+    firewall = make(kind)
+    firewall.prepare()
+    assert network.is_silent(*EVERYBODY)
+    accept_ssh(host, first=True)
+    is_before_us = kind.startswith(host)
+    assert network.is_silent(*EVERYBODY) is not is_before_us
+    assert firewall.repair() or not is_before_us
+    assert firewall.repair() is False
+    assert network.is_silent(*EVERYBODY)
+    for source in CLIENTS:
+        firewall.grant(to(source), 60)
+    assert network.is_open(*CLIENTS)
+    assert network.is_silent(*STRANGERS)
 
 
 @pytest.mark.parametrize(
