@@ -1,7 +1,7 @@
 """Hear of changes to the packet filter, whoever makes them: nfnetlink(7).
 
 The kernel tells a multicast group of each change to nftables, and so to iptables-nft.
-The legacy variant of iptables has no such thing.
+The legacy variant of iptables has no such thing, nor have ipfw and pf.
 """
 
 import contextlib

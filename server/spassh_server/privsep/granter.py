@@ -227,6 +227,8 @@ class Granter:
             self._handout.send(self._socket, wanted.number)
         else:
             self._answer(message.PONG, wanted.number)
+            # Not all packet filters tell of changes, and we are awake.
+            self._repair()
 
     def _grant(self, wanted: GrantMessage) -> None:
         grant, seconds, user = wanted.grant, wanted.seconds, wanted.user

@@ -959,6 +959,29 @@ class TestRepair:
         listener.granter._grant(wish(seconds=61))
         assert firewall.calls == []
 
+    def test_happens_after_a_sign_of_life(
+        self,
+        listener: Listener,
+        firewall: RecordingFirewall,
+        clock: SimpleNamespace,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The legacy variant of iptables tells nobody that it was flushed."""
+        told: list[Answer] = []
+        repair = firewall.repair
+
+        def look_and_repair() -> bool:
+            told.extend(listener.answers())
+            return repair()
+
+        monkeypatch.setattr(firewall, "repair", look_and_repair)
+        clock.now += 1
+        for number in (7, 8):
+            listener.granter._handle(message.Ping(number))
+        assert told == [Answer(message.PONG, 7)], "the watchdog does not wait for it"
+        assert firewall.count("repair") == 1
+        assert listener.granter._until_repair() is None
+
     def test_is_reported_when_there_was_something_to_mend(
         self,
         listener: Listener,
