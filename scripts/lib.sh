@@ -38,6 +38,24 @@ need_packages() {
     return $status
 }
 
+# Unpack Debian packages that are not to be installed: need_unpacked DIR PACKAGE...
+# Their services would be enabled, and run on this host from its next boot on.
+need_unpacked() {
+    local directory=$1 download package
+    shift
+    [ -d "$directory" ] && return
+    say "unpacking into $directory: $*"
+    download=$(mktemp -d)
+    apt-get update -qq
+    (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root "$@")
+    rm -rf "$directory.part"
+    for package in "$download"/*.deb; do
+        dpkg-deb -x "$package" "$directory.part"
+    done
+    mv "$directory.part" "$directory"
+    rm -rf "$download"
+}
+
 # Make or update a virtual environment: need_venv DIR REQUIREMENT...
 need_venv() {
     local venv=$1

@@ -43,9 +43,11 @@ _CLONE_NEWNET = 0x40000000
 _numbers = count()
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+def wait_for(
+    condition: Callable[[], bool], what: str, seconds: float = _DEADLINE_SECONDS
+) -> None:
     """Poll until `condition` is true. A test that waits never just sleeps."""
-    deadline = time.monotonic() + _DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The firewalls that most hosts have, themselves: ufw, and firewalld where there is it.
+"""The firewalls that most hosts have, themselves: ufw and firewalld.
 
 They run in the server's namespace, with directories of their own.
 """
@@ -95,6 +95,9 @@ def test_forwards_get_through_ufw(kind: str, ufw: Ufw, network: Network) -> None
         _check_forwards(make(kind, GATEWAY), inner)
 
 
+UNPACKED = Path(__file__).parents[2] / ".firewalld"
+"""Where scripts/test unpacks firewalld: installed, it would be enabled on this host."""
+
 BUS = """<!DOCTYPE busconfig
     PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
     "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -121,7 +124,10 @@ class Firewalld:
         (directory / "etc").mkdir()
         settings = "DefaultZone=drop\nFirewallBackend=nftables\n"
         (directory / "etc" / "firewalld.conf").write_text(settings)
-        self._environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={bus}"}
+        self._environment = os.environ | {
+            "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={bus}",
+            "PYTHONPATH": f"{UNPACKED}/usr/lib/python3/dist-packages",
+        }
         self._directory = directory
         self._programs: list[subprocess.Popen[bytes]] = []
 
@@ -130,9 +136,13 @@ class Firewalld:
         directory = self._directory
         self._start("dbus-daemon", f"--config-file={directory}/bus.conf", "--nofork")
         wait_for((directory / "bus").exists, "the bus")
-        files = [f"--system-config={directory}/etc", f"--log-file={directory}/log"]
-        self._start("firewalld", "--nofork", "--nopid", *files)
-        wait_for(lambda: self._ask("--state") == 0, "firewalld")
+        files = [
+            f"--default-config={UNPACKED}/usr/lib/firewalld",
+            f"--system-config={directory}/etc",
+            f"--log-file={directory}/log",
+        ]
+        self._start(*_python("usr/sbin/firewalld"), "--nofork", "--nopid", *files)
+        wait_for(lambda: self._ask("--state") == 0, "firewalld", 60)
 
     def stop(self) -> None:
         """End it and its bus."""
@@ -153,7 +163,7 @@ class Firewalld:
 
     def _ask(self, word: str) -> int:
         done = subprocess.run(
-            ["firewall-cmd", word],
+            [*_python("usr/bin/firewall-cmd"), word],
             env=self._environment,
             capture_output=True,
             check=False,
@@ -162,10 +172,15 @@ class Firewalld:
         return done.returncode
 
 
+def _python(program: str) -> list[str]:
+    """Return how to run a program of firewalld, which takes modules of Debian."""
+    return ["/usr/bin/python3", str(UNPACKED / program)]
+
+
 @contextmanager
 def running(directory: Path) -> Iterator[Firewalld]:
-    if not (shutil.which("firewalld") and shutil.which("dbus-daemon")):
-        pytest.skip("needs firewalld: apt install firewalld")
+    assert UNPACKED.is_dir(), "scripts/test unpacks firewalld"
+    assert shutil.which("dbus-daemon"), "apt install dbus-daemon"
     firewalld = Firewalld(directory)
     try:
         firewalld.start()
