@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from firewall.backends import KINDS, make
+from firewall.fakes.sockets import install_netstat
 from firewall.network import Network
 
-from spassh_server.firewall import Firewall
+from spassh_server.firewall import Firewall, run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,3 +36,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def firewall(kind: str, network: Network) -> Firewall:
     return make(kind)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only directory of programs, with the netstat of a BSD host."""
+    monkeypatch.setattr(run, "DIRECTORIES", (str(tmp_path),))
+    install_netstat(tmp_path)
+    return tmp_path

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from firewall.fakes.install import install
 from firewall.fakes.ipfw import MAX_COMMENT, Engine, Packet, state_of
+from firewall.fakes.pfctl import LETS_ALL_IN, Pf
+from firewall.fakes.pfctl import state_of as state_of_pf
 
 SYN = Packet("192.0.2.9", 4000, "192.0.2.1", 22)
 ACK = SYN._replace(flags="A")
@@ -31,6 +33,11 @@ class Shell:
 @pytest.fixture
 def ipfw(tmp_path: Path) -> Shell:
     return Shell("ipfw", tmp_path)
+
+
+@pytest.fixture
+def pfctl(tmp_path: Path) -> Shell:
+    return Shell("pfctl", tmp_path)
 
 
 AUTO_CREATED = (
@@ -233,3 +240,93 @@ def test_states_have_names(ipfw: Shell) -> None:
     assert not ipfw.judge(ACK)
     ipfw("add 11 check-state :mine")
     assert ipfw.judge(ACK)
+
+
+PARSE = "-nv -a spa/g1 -f -"
+LOADED = "pfctl: Syntax error in config file: pf rules not loaded"
+CANONICAL = (
+    "pass in quick inet proto tcp from 192.0.2.1 to any"
+    " port = ssh flags S/SA keep state"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "answer"),
+    [
+        (
+            PARSE,
+            "pass in quick proto tcp from 192.0.2.1 to any port 22",
+            (0, CANONICAL, ""),
+        ),
+        (PARSE, CANONICAL, (0, CANONICAL, "")),
+        (
+            PARSE,
+            'block in proto udp from any to any label "a b"',
+            (0, 'block drop in proto udp from any to any label "a b"', ""),
+        ),
+        (PARSE, "table <spa_ssh> persist { 192.0.2.1 }", (0, "", "")),
+        (PARSE, "frob", (1, "", f"stdin:1: syntax error\n{LOADED}")),
+        (
+            PARSE,
+            "\npass in quick proto tcp from any to any port 22;x",
+            (1, "", f"stdin:2: syntax error\n{LOADED}"),
+        ),
+        (
+            PARSE,
+            "pass in proto tcp from any to any rdr-to 127.0.0.1",
+            (1, "", f"stdin:1: syntax error\n{LOADED}"),
+        ),
+        (
+            PARSE,
+            f'block in from any label "{"x" * 64}"',
+            (1, "", f"stdin:1: rule label too long (max 63 chars)\n{LOADED}"),
+        ),
+        (
+            "-n -t spa_ssh -T add 192.0.2.1",
+            "",
+            (0, "", "0/1 addresses added (syntax only)."),
+        ),
+        (
+            "-t spa_ssh -T add 192.0.2.300",
+            "",
+            (1, "", "no IP address found for 192.0.2.300"),
+        ),
+    ],
+)
+def test_pfctl_answers_as_the_real_one_did(
+    pfctl: Shell, line: str, text: str, answer: tuple[int, str, str]
+) -> None:
+    """Which had no kernel: what it says of tables and anchors is from its manual."""
+    assert pfctl(line, text) == answer
+    assert not Path(state_of_pf(pfctl.path)).exists(), "nothing was loaded"
+
+
+def test_a_label_of_pf_has_63_characters(pfctl: Shell) -> None:
+    rule = f'block drop in from any to any label "{"x" * 63}"'
+    assert pfctl(PARSE, rule) == (0, rule, "")
+
+
+def test_tables_of_pf_are_made_by_adding_to_them_and_by_nothing_else(
+    pfctl: Shell,
+) -> None:
+    missing = (255, "", "pfctl: Table does not exist.")
+    for verb in ("show", "delete 192.0.2.1"):
+        assert pfctl(f"-a x -t spa_ssh -T {verb}") == missing
+    for added in (1, 0):
+        said = f"{added}/1 addresses added."
+        assert pfctl("-a x -t spa_ssh -T add 192.0.2.1") == (0, "", said)
+    assert pfctl("-a x -t spa_ssh -T show") == (0, "   192.0.2.1", "")
+    assert pfctl("-q -a x -t spa_ssh -T delete 192.0.2.1") == (0, "", "")
+
+
+def test_what_no_rule_of_pf_decides_has_no_state(pfctl: Shell) -> None:
+    pf = Pf(state_of_pf(pfctl.path))
+    pf.data["main"] = [LETS_ALL_IN]
+    assert pf.judge(SYN)
+    pf.data["main"] = []
+    assert pf.judge(SYN._replace(source_port=4001))
+    pf.data["main"] = ["block drop quick all"]
+    assert pf.judge(ACK)
+    assert pf.judge(ACK.answer())
+    assert not pf.judge(SYN), "no connection begins in another's place"
+    assert not pf.judge(ACK._replace(source_port=4001))

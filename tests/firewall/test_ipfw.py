@@ -17,6 +17,7 @@ from firewall.backends import DNS, KNOCK_PORT, SSH, to
 from firewall.fakes.direct import Direct
 from firewall.fakes.install import install, write
 from firewall.fakes.ipfw import OLD
+from firewall.fakes.sockets import install_tcpdrop
 from firewall.ipfw_hosts import (
     CLIENTS,
     EVERYBODY,
@@ -538,29 +539,6 @@ def test_an_ipfw_that_is_too_old_is_told_so(tmp_path: Path) -> None:
 
 # The connections that the host has: netstat and tcpdrop.
 
-NETSTAT = """
-import json, sys
-assert sys.argv[1:] == ["--libxo", "json", "-n", "-p", "tcp"], sys.argv
-def end(address, port):
-    return {"address": address, "port": port}
-def one(state, local, remote):
-    return {"protocol": "tcp4", "local": local, "remote": remote, "tcp-state": state}
-print(json.dumps({"statistics": {"socket": [
-    one("LISTEN     ", end("*", "22"), end("*", "*")),
-    one("ESTABLISHED", end("192.0.2.1", "22"), end("192.0.2.3", "4000")),
-    one("ESTABLISHED", end("2001:db8::1", "22"), end("2001:db8::3", "4000")),
-    one("ESTABLISHED", end("192.0.2.1", "80"), end("192.0.2.3", "4001")),
-    one("TIME_WAIT  ", end("192.0.2.1", "22"), end("192.0.2.3", "4002")),
-]}}))
-"""
-
-
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(run, "DIRECTORIES", (str(tmp_path),))
-    write("netstat", NETSTAT, tmp_path)
-    return tmp_path
-
 
 def test_a_session_that_is_older_than_our_rules_lives_on(
     host: Host, tools: Path
@@ -579,12 +557,7 @@ def test_the_connections_of_one_address_are_ended(host: Host, tools: Path) -> No
     with pytest.raises(FirewallError, match="tcpdrop not found") as caught:
         firewall.end_sessions(frozenset({to(STRANGER[4]).address}))
     assert caught.value.hint
-    log = tools / "log"
-    write(
-        "tcpdrop",
-        f"import sys\nprint(*sys.argv[1:], file=open({str(log)!r}, 'a'))",
-        tools,
-    )
+    log = install_tcpdrop(tools)
     assert firewall.end_sessions(frozenset({to(CLIENT[4]).address})) == 0
     assert not log.exists()
     assert firewall.end_sessions(frozenset({to(STRANGER[4]).address})) == 1

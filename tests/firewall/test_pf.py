@@ -9,10 +9,12 @@ from firewall.backends import DNS, KNOCK_PORT, MARK, SSH, to
 from firewall.fakes.direct import Direct
 from firewall.fakes.install import install, write
 from firewall.fakes.ipfw import Packet
+from firewall.fakes.pfctl import LETS_ALL_IN, state_of
 from firewall.fakes.pfctl import Pf as Kernel
-from firewall.fakes.pfctl import state_of
+from firewall.fakes.sockets import install_tcpdrop
 from firewall.network import CLIENT, LOOPBACK, SERVER, STRANGER, VERSIONS
 
+from spassh_server.addresses import place
 from spassh_server.firewall import (
     ActiveGrant,
     FirewallError,
@@ -282,6 +284,39 @@ def test_a_session_outlives_the_grant_that_let_it_in(host: Host) -> None:
     assert all(map(host.lives, sessions))
     for session in sessions:
         assert not host.judge(session._replace(flags="S"))
+
+
+def test_a_session_that_is_older_than_our_rules_lives_on_if_pf_knows_it(
+    host: Host,
+) -> None:
+    """It does where `pass` has let it in. Older than pf itself, it is cut off."""
+    host.change(main=[LETS_ALL_IN, 'anchor "spassh-t" all'])
+    known = [host.session(source) for source in EVERYBODY]
+    host.change(main=['anchor "spassh-t" all'])
+    unknown = [host.session(source) for source in EVERYBODY]
+    host.make().prepare()
+    assert all(map(host.lives, known))
+    assert not any(map(host.judge, unknown))
+    assert not host.is_open(*EVERYBODY)
+    for session in known:
+        assert not host.judge(session._replace(flags="S"))
+
+
+def test_the_connections_of_one_address_are_ended(host: Host, tools: Path) -> None:
+    firewall = host.make()
+    firewall.prepare()
+    theirs = frozenset({to(STRANGER[4]).address})
+    with pytest.raises(FirewallError, match="tcpdrop not found") as caught:
+        firewall.end_sessions(theirs)
+    assert caught.value.hint
+    log = install_tcpdrop(tools)
+    assert firewall.end_sessions(frozenset({to(CLIENT[4]).address})) == 0
+    assert not log.exists()
+    assert firewall.end_sessions(theirs) == 1
+    assert log.read_text() == "192.0.2.1 22 192.0.2.3 4000\n"
+    whole = frozenset({place(to(STRANGER[6]).address)})
+    assert firewall.end_sessions(whole) == 1
+    assert log.read_text().endswith("2001:db8::1 22 2001:db8::3 4000\n")
 
 
 def test_preparing_again_changes_nothing(host: Host, direct: Direct) -> None:

@@ -25,6 +25,8 @@ MAX_LABEL = 63
 MAX_TABLE = 31
 SERVICES = {22: "ssh", 53: "domain", 80: "http", 443: "https"}
 NO_TABLE = "Table does not exist."
+LETS_ALL_IN = "pass all flags S/SA keep state"
+"""What `pass` in pf.conf becomes: the rule of hosts that let all in."""
 
 
 class RefusedError(Exception):
@@ -73,6 +75,7 @@ class Pf:
         if any(state in flows for state in self.data["states"]):
             # A bare SYN is no part of a connection that is open.
             return packet.protocol != "tcp" or packet.flags != "S"
+        keeps_state = False
         for line in self.data["main"]:
             words = line.split()
             if words[0] == "anchor":
@@ -81,7 +84,16 @@ class Pf:
                     return verdict
             elif words[:3] == ["block", "drop", "quick"]:
                 return False
+            elif line == LETS_ALL_IN:
+                keeps_state = _begins(packet)
+        # What no rule decides passes, and makes no state.
+        if keeps_state:
+            self._keep(packet)
         return True
+
+    def _keep(self, packet: Packet) -> None:
+        self.data["states"].append(_flow_of(packet))
+        self.save()
 
     def _judge_in(self, name: str, packet: Packet) -> bool | None:
         anchor = self.data["anchors"].get(name, {"rules": [], "tables": {}})
@@ -90,10 +102,15 @@ class Pf:
             if not rule.matches(packet, anchor["tables"]):
                 continue
             if rule.keeps_state:
-                self.data["states"].append(_flow_of(packet))
-                self.save()
+                self._keep(packet)
             return rule.action == "pass"
         return None
+
+
+def _begins(packet: Packet) -> bool:
+    """Tell whether a rule with `flags S/SA` is for it: UDP has no flags."""
+    is_syn = "S" in packet.flags and "A" not in packet.flags
+    return packet.protocol == "udp" or is_syn
 
 
 def _flow_of(packet: Packet) -> list[Any]:
@@ -172,14 +189,13 @@ class Rule:
         return " ".join(words) + (f' label "{label}"' if label else "")
 
     def matches(self, packet: Packet, tables: dict[str, list[str]]) -> bool:
-        is_syn = "S" in packet.flags and "A" not in packet.flags
         return (
             packet.incoming
             and self.protocol in {"", packet.protocol}
             and self.port in {0, packet.port}
             and (not self.to_self or packet.destination in MY_ADDRESSES)
             and self._is_from(packet.source, tables)
-            and (self.action == "block" or packet.protocol == "udp" or is_syn)
+            and (self.action == "block" or _begins(packet))
         )
 
     def _is_from(self, source: str, tables: dict[str, list[str]]) -> bool:
@@ -219,13 +235,16 @@ class Program:
     def _parse(self, words: list[str]) -> list[str]:
         words = list(words)
         while words and words[0].startswith("-") and words[0] != "-":
-            letter = words.pop(0)[1:]
-            if letter in {"q", "n", "v"}:
-                self._options[letter] = ""
-            elif letter in {"a", "f", "F", "o", "s", "t", "T"} and words:
-                self._options[letter] = words.pop(0)
-            else:
-                raise RefusedError(f"usage: pfctl: illegal option -- {letter}")
+            letters = words.pop(0)[1:]
+            while letters:
+                letter, letters = letters[0], letters[1:]
+                if letter in "qnv":
+                    self._options[letter] = ""
+                elif letter in "afFostT" and (letters or words):
+                    self._options[letter] = letters or words.pop(0)
+                    letters = ""
+                else:
+                    raise RefusedError(f"usage: pfctl: illegal option -- {letter}")
         return words
 
     def _note(self, text: str) -> None:
@@ -273,6 +292,8 @@ class Program:
                     text = f"stdin:{number}: {known or 'syntax error'}"
                     last = "pfctl: Syntax error in config file: pf rules not loaded"
                     raise RefusedError(f"{text}\n{last}") from error
+        if "v" in self._options:
+            print("\n".join(rules))
         if "n" not in self._options:
             anchor = self._pf.anchor(self._name)
             anchor["rules"] = rules
@@ -299,6 +320,9 @@ class Program:
         if not name or len(name) > MAX_TABLE:
             raise RefusedError("usage: pfctl")
         hosts = [_host(word) for word in words]
+        if verb == "add" and "n" in self._options:
+            self._note(f"0/{len(hosts)} addresses added (syntax only).")
+            return
         tables = self._pf.anchor(self._name)["tables"]
         if verb == "add" and name not in tables:
             tables[name] = []
