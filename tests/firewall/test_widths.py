@@ -1,5 +1,6 @@
 """How much one grant lets through, and that the kernel sees to it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -18,8 +19,10 @@ from firewall.backends import (
 )
 from firewall.network import CLIENT, STRANGER, VERSIONS, Network, sh, wait_for
 from firewall.packets import is_answered, wrappings
+from firewall.racers import racers
 
 from spassh_server.firewall import Firewall, FirewallError, Grant, Width
+from spassh_server.firewall.libnftables import LibNftables
 from spassh_server.ports import Port
 
 CLIENTS = tuple(CLIENT.values())
@@ -126,6 +129,47 @@ def test_of_many_connections_at_the_same_time_once_lets_in_one(
         firewall.grant(once(source), 60)
         answers = network.answers([source] * 40, patience=0.1)
         assert answers.count("open") == 1
+
+
+@each_version
+def test_of_two_connections_at_the_same_instant_once_lets_in_one(
+    network: Network, version: int
+) -> None:
+    """On two processors, both find the grant before either has used it up."""
+    firewall = make("nftables")
+    firewall.prepare()
+    ports = range(1000, 1500)
+    for port in ports:
+        firewall.grant(once(CLIENT[version], Port(6, port)), 600)
+    with racers(network, f"send_pairs({{me}}, {{path}}, {version}, {ports})") as both:
+        for process in both:
+            assert process.wait(60) == 0
+    assert firewall.grants() == []
+    assert 0 < begun(version) <= len(ports)
+
+
+@each_version
+def test_once_lets_in_one_of_the_connections_that_it_is_given_among(
+    network: Network, version: int
+) -> None:
+    """Some of them are under way while the kernel changes the set."""
+    firewall = make("nftables")
+    firewall.prepare()
+    with racers(network, f"flood({{me}}, {version})"):
+        for _ in range(150):
+            firewall.grant(once(CLIENT[version]), 60)
+            deadline = time.monotonic() + 10
+            while not begun(version):
+                assert time.monotonic() < deadline, "nobody was let in"
+            assert begun(version) == 1
+            LibNftables().run(f"flush set inet spassh-t begun{version}")
+
+
+def begun(version: int) -> int:
+    """Count the connections that were let in once, in the last ten seconds."""
+    command = f"list set inet spassh-t begun{version}"
+    (listed,) = LibNftables().read(command, "set")
+    return len(listed.get("elem", []))
 
 
 @each_once

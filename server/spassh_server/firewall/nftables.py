@@ -28,6 +28,7 @@ from .nftables_sets import (
     Set,
     is_as_wanted,
     parse_set,
+    render_extended,
     render_grant,
     render_revoke,
     sets,
@@ -86,16 +87,22 @@ class Nftables:
         check_width(grant, self.widths)
         name = self._settings.name
         there = self._elements.find(name, grant)
-        if there is not None and there.milliseconds_left >= 1000 * seconds:
+        if there is None:
+            self._nft.run(render_grant(name, grant, seconds, user))
+            return
+        if there.milliseconds_left >= 1000 * seconds:
             if there.user == user:
                 return
             seconds = -(-there.milliseconds_left // 1000)
-        self._nft.run(render_grant(name, grant, seconds, user))
+        self._nft.run(render_extended(name, grant, seconds, user))
 
     def revoke(self, grant: Grant) -> None:
         """Take a grant back. Revoking what is gone is not an error."""
-        if grant.width in self.widths:
-            self._nft.run(render_revoke(self._settings.name, grant))
+        if grant.width not in self.widths:
+            return
+        name = self._settings.name
+        if self._elements.find(name, grant) is not None:
+            self._nft.run(render_revoke(name, grant))
 
     def end_sessions(self, addresses: frozenset[bytes]) -> int:
         """End the connections of `addresses` to `Settings.grant_ports`; count them."""

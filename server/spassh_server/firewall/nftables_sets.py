@@ -108,7 +108,16 @@ def set_of(grant: Grant) -> str:
 
 
 def render_grant(name: str, grant: Grant, seconds: int, user: str) -> str:
-    """Set the timeout of an element, whether it is there or not.
+    """Add an element that is not there.
+
+    Not as `render_extended` does it: a packet that looks it up in the very moment may
+    meet the first element before it is deleted, and the second one lets in another.
+    """
+    return f"add {_place(name, grant)} {_element(grant, seconds, user)}\n"
+
+
+def render_extended(name: str, grant: Grant, seconds: int, user: str) -> str:
+    """Set the timeout of an element that is there, or was until just now.
 
     Adding what is there changes nothing before Linux 6.12, and deleting what has just
     expired would fail: hence all three.
@@ -119,7 +128,7 @@ def render_grant(name: str, grant: Grant, seconds: int, user: str) -> str:
 
 
 def render_revoke(name: str, grant: Grant) -> str:
-    """Delete an element, whether it is there or not."""
+    """Delete an element that is there, or was until just now."""
     place, key = _place(name, grant), _key(grant)
     return f"add {place} {{ {key} timeout 1s }}\ndelete {place} {{ {key} }}\n"
 

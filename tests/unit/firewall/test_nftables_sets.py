@@ -14,6 +14,7 @@ from spassh_server.firewall.nftables_sets import (
     Set,
     is_as_wanted,
     parse_set,
+    render_extended,
     render_grant,
     render_revoke,
     set_of,
@@ -27,8 +28,15 @@ FLOW4 = GRANT4._replace(width=Width.FLOW, source_port=50000)
 ONCE6 = GRANT6._replace(width=Width.ONCE)
 
 
+def test_a_grant_is_one_element_that_is_added() -> None:
+    assert render_grant("spassh", ONCE6, 15, "alice") == (
+        "add element inet spassh once6"
+        ' { 2001:db8::2 . 17 . 53 timeout 15s comment "alice" }\n'
+    )
+
+
 def test_a_grant_is_replaced_in_one_transaction() -> None:
-    assert render_grant("spassh", GRANT4, 15, "") == (
+    assert render_extended("spassh", GRANT4, 15, "") == (
         "add element inet spassh granted4 { 192.0.2.2 . 6 . 22 timeout 15s }\n"
         "delete element inet spassh granted4 { 192.0.2.2 . 6 . 22 }\n"
         "add element inet spassh granted4 { 192.0.2.2 . 6 . 22 timeout 15s }\n"
@@ -46,14 +54,14 @@ def test_a_grant_is_replaced_in_one_transaction() -> None:
 def test_each_width_has_its_set_and_the_user_is_a_comment(
     grant: Grant, element: str
 ) -> None:
-    assert render_grant("spassh", grant, 15, "al.i-c_e") == (
+    assert render_extended("spassh", grant, 15, "al.i-c_e") == (
         f'add element inet spassh {element} timeout 15s comment "al.i-c_e" }}\n'
         f"delete element inet spassh {element} }}\n"
         f'add element inet spassh {element} timeout 15s comment "al.i-c_e" }}\n'
     )
 
 
-def test_a_grant_is_taken_back_whether_it_is_there_or_not() -> None:
+def test_a_grant_is_taken_back_even_if_it_has_just_ended() -> None:
     assert render_revoke("spassh", GRANT6) == (
         "add element inet spassh granted6 { 2001:db8::2 . 17 . 53 timeout 1s }\n"
         "delete element inet spassh granted6 { 2001:db8::2 . 17 . 53 }\n"
@@ -64,12 +72,16 @@ def test_a_grant_is_taken_back_whether_it_is_there_or_not() -> None:
 def test_no_text_is_made_for_a_grant_without_end(bad: int) -> None:
     with pytest.raises(FirewallError, match=f"cannot last {bad} seconds"):
         render_grant("spassh", GRANT4, bad, "")
+    with pytest.raises(FirewallError, match=f"cannot last {bad} seconds"):
+        render_extended("spassh", GRANT4, bad, "")
 
 
 @pytest.mark.parametrize("bad", ['"', "a b", "a" * 33, "é", "a\n", ";"])
 def test_no_text_is_made_for_what_is_no_user_name(bad: str) -> None:
     with pytest.raises(FirewallError, match="not a user name"):
         render_grant("spassh", GRANT4, 15, bad)
+    with pytest.raises(FirewallError, match="not a user name"):
+        render_extended("spassh", GRANT4, 15, bad)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +99,8 @@ def test_only_a_grant_for_a_flow_has_a_source_port(bad: Grant) -> None:
         render_revoke("spassh", bad)
     with pytest.raises(FirewallError, match="not for source port"):
         render_grant("spassh", bad, 15, "")
+    with pytest.raises(FirewallError, match="not for source port"):
+        render_extended("spassh", bad, 15, "")
 
 
 users = st.text(string.ascii_letters + string.digits + "._-", max_size=32)
@@ -98,6 +112,7 @@ def test_no_byte_outside_the_alphabet_is_emitted(
 ) -> None:
     texts = [
         render_grant("spassh", grant, lifetime, user),
+        render_extended("spassh", grant, lifetime, user),
         render_revoke("spassh", grant),
     ]
     for text in texts:
