@@ -24,6 +24,7 @@ def entry(number: int = 1, **changes: Any) -> Entry:
         "source_port": 0,
         "seconds": 15,
         "ends": 1_000_000.5,
+        "opened": True,
         **changes,
     }
 
