@@ -169,7 +169,8 @@ def test_metrics_count_what_happened(server: Spasshd, alice: Client) -> None:
         return {name: float(value) for name, value in pairs}
 
     before = metrics()
-    alice.ssh("v4.server.test", "true")
+    knock(alice, SERVER4)
+    server.wait_grants({"alice"})
     after = metrics()
 
     granted = 'spassh_packets_total{outcome="granted"}'
@@ -201,7 +202,7 @@ def test_a_log_in_json_is_nothing_but_json(lab: Lab) -> None:
         with open(path, "w", encoding="utf-8") as file:
             file.write("ports = 1\n")
         spasshd.verb("reload", check=False)
-        client.ssh("v4.server.test", "true")
+        knock(client, SERVER4)
         knock(client, SERVER4, 80)
         spasshd.running.wait_log("is not in the user's ports")
     finally:
