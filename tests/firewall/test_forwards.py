@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
-from firewall.backends import DNS, ONCE_KINDS, SETTINGS, SSH, make, packed, to
+from firewall.backends import DNS, ONCE_KINDS, SETTINGS, SSH, left, make, packed, to
 from firewall.hosts import FORWARD_HOSTS, on_each, set_up_forward
 from firewall.inner import FORWARDING, INNER, Inner
 from firewall.inner import GATEWAY as NEAR_SIDE
@@ -21,6 +21,7 @@ from firewall.network import (
     sh,
     wait_for,
 )
+from firewall.packets import is_answered, wrappings
 
 from spassh_server.firewall import Firewall, Forward, Grant, Width
 from spassh_server.ports import Port
@@ -163,6 +164,176 @@ def test_datagrams_are_led(
             poll = select.poll()
             poll.register(receiver, select.POLLIN)
             assert bool(poll.poll(30)) == arrives
+
+
+def forget_begun(kind: str, version: int, port: Port) -> None:
+    """Do what the kernel does when the inner host has been silent for a while."""
+    if "nftables" in kind:
+        for name in ("begun", "led"):
+            sh("nft", f"flush set inet spassh-t {name}{version}")
+    elif "ipset" in kind:
+        letter = port.protocol_name[0]
+        sh("ipset", "flush", f"spassh-t-f{version}-{letter}{port.number}")
+
+
+class Names:
+    """A service on UDP port 53 of the inner host, and a client of it."""
+
+    def __init__(self, network: Network, inner: Inner, version: int) -> None:
+        self._network, self._version = network, version
+        with inner._inside():
+            sock = socket.socket(FAMILIES[version], socket.SOCK_DGRAM)
+        self.service = network._keep(sock)
+        self.service.bind((INNER[version], 53))
+        self.client = self._socket(CLIENT[version], 40001)
+
+    def hears(self, source: str = "", source_port: int = 0) -> bool:
+        """Tell whether a datagram of the client, or of another one, gets there."""
+        sender = self._socket(source, source_port) if source else self.client
+        sender.sendto(b"hello", (SERVER[self._version], NAMES.number))
+        poll = select.poll()
+        poll.register(self.service, select.POLLIN)
+        return bool(poll.poll(30)) and bool(self.service.recv(5))
+
+    def answers(self) -> bool:
+        """Answer a datagram of the client; tell whether that gets back."""
+        self.client.sendto(b"hello", (SERVER[self._version], NAMES.number))
+        self.client.settimeout(2)
+        self.service.settimeout(2)
+        _, peer = self.service.recvfrom(5)
+        self.service.sendto(b"world", peer)
+        return self.client.recv(5) == b"world"
+
+    def _socket(self, source: str, port: int) -> socket.socket:
+        sock = self._network.client_socket(source, socket.SOCK_DGRAM, port)
+        return self._network._keep(sock)
+
+
+@pytest.mark.parametrize("width", Width)
+@each_version
+def test_who_repeats_a_datagram_that_is_not_answered_may_be_granted_that(
+    version: int,
+    width: Width,
+    kind: str,
+    gateway: Firewall,
+    inner: Inner,
+    network: Network,
+) -> None:
+    """Conntrack has it from the first one on, and nobody sends it on anew."""
+    if width not in gateway.widths:
+        assert kind not in ONCE_KINDS
+        return
+    names = Names(network, inner, version)
+    grant = to(CLIENT[version], NAMES, width, 40001 if width == Width.FLOW else 0)
+    gateway.prepare()
+    gateway.grant(grant, 60)
+    assert names.hears()
+    gateway.revoke(grant)
+    forget_begun(kind, version, NAMES)
+    assert not names.hears()
+    gateway.grant(grant, 60)
+    assert names.hears()
+    assert not names.hears(STRANGER[version], 40001)
+    if width == Width.ONCE:
+        assert gateway.grants() == []
+        assert not names.hears(CLIENT[version], 40002)
+        forget_begun(kind, version, NAMES)
+        assert not names.hears(), "once is once"
+        gateway.grant(grant, 60)
+    assert names.answers()
+    gateway.revoke(grant)
+    forget_begun(kind, version, NAMES)
+    assert names.answers(), "a session outlives its grant"
+    assert gateway.repair() is False
+
+
+@each_version
+def test_who_needs_no_grant_may_repeat_a_datagram(
+    version: int, kind: str, inner: Inner, network: Network
+) -> None:
+    names = Names(network, inner, version)
+    always = (ip_network(CLIENT[version]),)
+    make(kind, GATEWAY._replace(always_allow=always)).prepare()
+    assert names.hears()
+    forget_begun(kind, version, NAMES)
+    assert names.hears()
+    assert not names.hears(STRANGER[version], 40001)
+
+
+@pytest.mark.parametrize("kind", ONCE_KINDS)
+@each_version
+def test_a_session_uses_up_no_other_grant(
+    version: int, kind: str, gateway: Firewall, inner: Inner, network: Network
+) -> None:
+    names = Names(network, inner, version)
+    gateway.prepare()
+    gateway.grant(to(CLIENT[version], NAMES, Width.ONCE), 60)
+    assert names.answers()
+    forget_begun(kind, version, NAMES)
+    once = {to(CLIENT[version], port, Width.ONCE) for port in (NAMES, SHELL)}
+    for grant in once:
+        gateway.grant(grant, 60)
+    assert names.answers()
+    assert {active.grant for active in gateway.grants()} == once
+
+
+@pytest.mark.parametrize(
+    "widths", [{Width.FLOW}, {Width.ADDRESS}, {Width.FLOW, Width.ADDRESS}]
+)
+@pytest.mark.parametrize("kind", ONCE_KINDS)
+@each_version
+def test_who_is_sent_on_anyway_uses_nothing_up(
+    version: int,
+    widths: set[Width],
+    kind: str,
+    gateway: Firewall,
+    inner: Inner,
+    network: Network,
+) -> None:
+    names = Names(network, inner, version)
+    gateway.prepare()
+    given = {
+        to(CLIENT[version], NAMES, width, 40001 if width == Width.FLOW else 0)
+        for width in widths | {Width.ONCE}
+    }
+    for grant in given:
+        gateway.grant(grant, 60)
+    assert names.hears()
+    if Width.FLOW not in widths:
+        forget_begun(kind, version, NAMES)
+    assert names.hears()
+    assert left(gateway).keys() == given
+    assert min(left(gateway).values()) > 30, "none is shortened"
+
+
+@pytest.mark.parametrize("kind", ONCE_KINDS)
+@each_version
+def test_a_syn_that_is_repeated_gets_no_further_than_what_is_granted(
+    version: int, kind: str, gateway: Firewall, inner: Inner, network: Network
+) -> None:
+    syn = wrappings(version, CLIENT[version], 40001, SHELL.number)["plain"]
+    grant = shell(CLIENT[version], Width.ONCE)
+    inside = ("ip", "netns", "exec", inner._name, "nft")
+    gateway.prepare()
+    gateway.grant(grant, 60)
+    sh(*inside, "-f", "-", text=SILENT)
+    assert not is_answered(network, version, syn, 40001, 0.1)
+    assert gateway.grants() == []
+    sh(*inside, "flush ruleset")
+    forget_begun(kind, version, SHELL)
+    assert not is_answered(network, version, syn, 40001, 0.1)
+    gateway.grant(grant, 60)
+    assert is_answered(network, version, syn, 40001, 2)
+    assert gateway.grants() == []
+    forget_begun(kind, version, SHELL)
+    assert not is_answered(network, version, syn, 40001, 0.1)
+
+
+SILENT = """
+table inet silent {
+    chain input { type filter hook input priority 0; tcp dport 22 drop; }
+}
+"""
 
 
 @each_version

@@ -380,6 +380,7 @@ def test_every_chain_of_a_gateway_is_mended(kind: str, network: Network) -> None
     for program in ("iptables", "ip6tables"):
         for table, base, chain in (
             ("filter", "FORWARD", "SPASSH-T-forward"),
+            *[("mangle", "PREROUTING", "SPASSH-T")] * (kind in IPSET),
             ("nat", "PREROUTING", "SPASSH-T"),
             ("nat", "POSTROUTING", "SPASSH-T-source"),
         ):
@@ -554,6 +555,7 @@ def test_no_table_is_made_for_nothing(variant: str, network: Network) -> None:
     firewall.repair()
     firewall.remove()
     assert "nat" not in everything()
+    assert "mangle" not in everything()
 
 
 def test_without_ipset_it_says_what_is_missing(

@@ -152,11 +152,12 @@ def accepting(settings: Settings, version: int) -> list[str]:
     return rules
 
 
-def leading(settings: Settings, version: int) -> list[str]:
-    """Return the rules that send granted connections on to inner hosts.
+def noting(settings: Settings, version: int) -> list[str]:
+    """Return the rules that note who may be sent on, in the set of the port's flows.
 
-    Only the first packet of a connection comes here. What is sent on is in the set of
-    its flows, because the rules that it meets later cannot see what it asked for.
+    The rules that such a packet meets later cannot see what it asked for. A packet that
+    begins no connection, because the inner host was silent to an earlier one, comes
+    here as well: a grant is for that one, too.
     """
     name = settings.name
     rules = []
@@ -164,22 +165,31 @@ def leading(settings: Settings, version: int) -> list[str]:
         port = forward.port
         flow = _flow_set(name, version, port)
         first = first_to_port(port)
-        lead = f"{first} -m set --match-set {flow} src,src {translation(forward)}"
+        noted = f"{first} -m set --match-set {flow} src,src -j RETURN"
         note = _add(flow)
         address = f"{first} -m set --match-set {name}-a{version} src,dst"
         rules += [
-            lead,
+            noted,
             *(f"{net} {first} {note}" for net in from_networks(settings, version)),
             f"{address} {note}",
-            lead,
+            noted,
             *_use_up(name, version, port),
-            lead,
         ]
     return rules
 
 
+def leading(settings: Settings, version: int) -> list[str]:
+    """Return the rules that send connections of these on to inner hosts."""
+    return [
+        f"{first_to_port(forward.port)} -m set --match-set"
+        f" {_flow_set(settings.name, version, forward.port)} src,src"
+        f" {translation(forward)}"
+        for forward in forwards_of(settings, version)
+    ]
+
+
 def passing(settings: Settings, version: int) -> list[str]:
-    """Return the rules that accept the first packets of these on their way there."""
+    """Return the rules that accept the packets of these on their way there."""
     return [
         f"{through(forward)} -m conntrack{led(forward)} -m set --match-set"
         f" {_flow_set(settings.name, version, forward.port)} src,src -j ACCEPT"

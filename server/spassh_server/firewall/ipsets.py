@@ -9,6 +9,7 @@ from .ipset_render import (
     has_flows,
     is_set_name,
     leading,
+    noting,
     parse_save,
     passing,
     render_element,
@@ -18,7 +19,7 @@ from .ipset_render import (
     set_names,
     widths_of,
 )
-from .iptables_hooks import Hook, forward_hook, input_hook, lead_hook
+from .iptables_hooks import Hook, forward_hook, input_hook, lead_hook, note_hook
 from .run import ProgramError, find, run
 
 
@@ -54,6 +55,7 @@ class IpSets:
         return {
             input_hook(settings): accepting(settings, version),
             forward_hook(settings): passing(settings, version),
+            note_hook(settings): noting(settings, version),
             lead_hook(settings): leading(settings, version),
         }
 

@@ -97,7 +97,7 @@ class Iptables:
         for version in self._tables:
             self._refill(version)
         for version in self._tables:
-            self._remove_chains(version, wanted_hooks(self._settings, version))
+            self._remove_chains(version, self._hooks(version))
         self._grants.tidy()
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
@@ -233,16 +233,20 @@ class Iptables:
             source: source_rules(settings, version),
         }
         return {
-            hook: numbered(settings.name, rules[hook])
-            for hook in wanted_hooks(settings, version)
+            hook: numbered(settings.name, rules[hook]) for hook in self._hooks(version)
         }
+
+    def _hooks(self, version: int) -> list[Hook]:
+        """Return which chains we have, in the order in which they are made."""
+        notes = self._grants is self._sets
+        return wanted_hooks(self._settings, version, notes=notes)
 
     def _unlisted(self) -> list[str]:
         """Say which chains may have others before us."""
         return [
             f"{xtables.program} cannot list {hook.base}: {_UNLISTED}"
             for version, xtables in self._tables.items()
-            for hook in wanted_hooks(self._settings, version)
+            for hook in self._hooks(version)
             if xtables.has(hook.table) and xtables.rules(hook.base, hook.table) is None
         ]
 

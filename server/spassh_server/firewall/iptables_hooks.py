@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from . import Settings
 from .iptables_gate import is_gate
 from .iptables_match import forwards_of
-from .xtables import FILTER, INPUT, NAT, comment_of, same_rule
+from .xtables import FILTER, INPUT, MANGLE, NAT, comment_of, same_rule
 
 _LAST: Final = re.compile(r"([a-z0-9-]{1,20}) (\d+)/\2")
 """The comment of the last rule in any chain of ours."""
@@ -59,27 +59,46 @@ def lead_hook(settings: Settings) -> Hook:
     return Hook(NAT, "PREROUTING", settings.name, "", match)
 
 
+def note_hook(settings: Settings) -> Hook:
+    """Return where it is noted who may be sent on.
+
+    Each packet comes here, not only the first one of a connection, and it still names
+    the port that it asks for.
+    """
+    return lead_hook(settings)._replace(table=MANGLE)
+
+
 def source_hook(settings: Settings) -> Hook:
     """Return where the client's address is hidden from an inner host."""
     match = "-m conntrack --ctstate DNAT "
     return Hook(NAT, "POSTROUTING", settings.name, "-source", match)
 
 
-def wanted_hooks(settings: Settings, version: int) -> list[Hook]:
-    """Return the chains for IP `version`, in the order in which they are made."""
+def wanted_hooks(
+    settings: Settings, version: int, *, notes: bool = False
+) -> list[Hook]:
+    """Return the chains for IP `version`, in the order in which they are made.
+
+    Args:
+        settings: what leads where.
+        version: the IP version.
+        notes: whether it is noted who may be sent on.
+    """
     forwards = list(forwards_of(settings, version))
     hooks = [input_hook(settings)]
     if forwards:
         hooks.append(forward_hook(settings))
         if any(forward.masquerade for forward in forwards):
             hooks.append(source_hook(settings))
+        if notes:
+            hooks.append(note_hook(settings))
         hooks.append(lead_hook(settings))
     return hooks
 
 
 def all_hooks(settings: Settings) -> list[Hook]:
     """Return all chains that there can be, in the order in which they are removed."""
-    hooks = [lead_hook, source_hook, forward_hook, input_hook]
+    hooks = [lead_hook, note_hook, source_hook, forward_hook, input_hook]
     return [hook(settings) for hook in hooks]
 
 

@@ -4,6 +4,9 @@ The first packet of a granted connection is sent on to the inner host in `prerou
 where a grant for one connection is used up. Which connections we sent there is kept for
 a while in the sets `led4` and `led6`, so that `forward` can tell them from those that
 others send to the same place. Packets of strangers stay, and meet the drop of `input`.
+
+Only the first packet of a connection comes to `prerouting`. If the inner host has been
+silent for longer than we keep that, who still repeats it is known by a grant alone.
 """
 
 from ipaddress import ip_address
@@ -12,6 +15,7 @@ from typing import Final
 
 from . import Forward, Settings, Width
 from .nftables_render import (
+    FIRST,
     PRIORITY,
     WHOLE,
     Chain,
@@ -20,6 +24,7 @@ from .nftables_render import (
     clear_mark,
     lasting_matches,
     once_matches,
+    render_networks,
     render_ports,
     set_mark,
 )
@@ -47,7 +52,9 @@ def forward_chains(settings: Settings, widths: frozenset[Width]) -> list[Chain]:
     return [
         *(Chain(f"lead{version}", [_lead(settings, version)]) for version in versions),
         Chain("prerouting", translation, Hook("nat", "prerouting", TO_PRIORITY)),
-        Chain("forward", _forward(settings), Hook("filter", "forward", PRIORITY)),
+        Chain(
+            "forward", _forward(settings, widths), Hook("filter", "forward", PRIORITY)
+        ),
         *(
             Chain("postrouting", hidden, Hook("nat", "postrouting", FROM_PRIORITY))
             for _ in hidden[:1]
@@ -81,12 +88,11 @@ def _lead(settings: Settings, version: int) -> str:
         for port, address, number, _ in _forwards(settings, version)
     )
     return (
-        f"add @led{version} {{ {family} saddr . th sport . meta l4proto }}"
-        f" dnat {family} to meta l4proto . th dport map {{ {targets} }}"
+        f"{_keep(version)} dnat {family} to meta l4proto . th dport map {{ {targets} }}"
     )
 
 
-def _forward(settings: Settings) -> list[str]:
+def _forward(settings: Settings, widths: frozenset[Width]) -> list[str]:
     """Return the rules for packets of those connections, in both directions.
 
     All of them are marked, not only the first: the rules of Docker let no answers pass
@@ -101,11 +107,36 @@ def _forward(settings: Settings) -> list[str]:
         rules += [
             f"{path} {_led(forward)} {accept}",
             f"{path} {whole}ct state established {accept}",
+            *(f"{path} {one} {accept}" for one in _granted(settings, widths, forward)),
             f"{_way_back(forward)} ct state established {accept}",
         ]
         if settings.own_drop:
             rules.append(f"{path} drop")
     return rules
+
+
+def _granted(
+    settings: Settings, widths: frozenset[Width], forward: Forward
+) -> list[str]:
+    """Return what matches who may begin a connection, in one that was sent there.
+
+    Once comes last, behind what is established: who may pass anyway uses nothing up.
+    """
+    version = _version(forward)
+    family = FAMILIES[version]
+    address = f"{family} saddr . meta l4proto . ct original proto-dst"
+    flow = f"{family} saddr . th sport . meta l4proto . ct original proto-dst"
+    matches = [f"{address} @granted{version}", f"{flow} @flow{version}"]
+    networks = render_networks(settings, version)
+    if networks:
+        matches.append(f"{family} saddr {networks}")
+    if Width.ONCE in widths:
+        first = f"{FIRST} " * (forward.port.protocol_name == "tcp")
+        matches.append(
+            f"{first}{address} @once{version} {_keep(version)}"
+            f" delete @once{version} {{ {address} }}"
+        )
+    return matches
 
 
 def _path(forward: Forward) -> str:
@@ -135,7 +166,16 @@ def _origin(forward: Forward) -> str:
 def _led(forward: Forward) -> str:
     """Return what matches the packets of connections that we have just sent there."""
     version = _version(forward)
-    return f"{FAMILIES[version]} saddr . th sport . meta l4proto @led{version}"
+    return f"{_connection(version)} @led{version}"
+
+
+def _keep(version: int) -> str:
+    """Return the statement by which we know them."""
+    return f"add @led{version} {{ {_connection(version)} }}"
+
+
+def _connection(version: int) -> str:
+    return f"{FAMILIES[version]} saddr . th sport . meta l4proto"
 
 
 def _forwards(settings: Settings, version: int) -> list[Forward]:

@@ -12,6 +12,7 @@ from .run import ProgramError, find, run
 
 FILTER: Final = "filter"
 NAT: Final = "nat"
+MANGLE: Final = "mangle"
 INPUT: Final = "INPUT"
 NFT: Final = "-nft"
 LEGACY: Final = "-legacy"

@@ -81,21 +81,36 @@ ACCEPTING = """\
  -m set --match-set spassh-o4 src,dst -j SET --del-set spassh-o4 src,dst
 -p udp -m udp --dport 5353 -m set --match-set spassh-f4-u5353 src,src -j ACCEPT"""
 
-LEADING = """\
--p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src\
- -j DNAT --to-destination 10.0.0.5:22
+NOTING = """\
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src -j RETURN
 -s 198.51.100.0/24 -p tcp -m tcp --dport 2222 --syn\
  -j SET --add-set spassh-f4-t2222 src,src --exist --timeout 10
 -p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-a4 src,dst\
  -j SET --add-set spassh-f4-t2222 src,src --exist --timeout 10
--p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src\
- -j DNAT --to-destination 10.0.0.5:22
+-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src -j RETURN
 -p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-o4 src,dst\
  -j SET --add-set spassh-f4-t2222 src,src --exist --timeout 10
 -p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-o4 src,dst\
- -j SET --del-set spassh-o4 src,dst
--p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src\
- -j DNAT --to-destination 10.0.0.5:22"""
+ -j SET --del-set spassh-o4 src,dst"""
+
+NOTING6 = """\
+-p udp -m udp --dport 5353 -m conntrack ! --ctstate ESTABLISHED\
+ -m set --match-set spassh-f6-u5353 src,src -j RETURN
+-p udp -m udp --dport 5353 -m conntrack ! --ctstate ESTABLISHED\
+ -m set --match-set spassh-a6 src,dst\
+ -j SET --add-set spassh-f6-u5353 src,src --exist --timeout 10
+-p udp -m udp --dport 5353 -m conntrack ! --ctstate ESTABLISHED\
+ -m set --match-set spassh-f6-u5353 src,src -j RETURN
+-p udp -m udp --dport 5353 -m conntrack ! --ctstate ESTABLISHED\
+ -m set --match-set spassh-o6 src,dst\
+ -j SET --add-set spassh-f6-u5353 src,src --exist --timeout 10
+-p udp -m udp --dport 5353 -m conntrack ! --ctstate ESTABLISHED\
+ -m set --match-set spassh-o6 src,dst -j SET --del-set spassh-o6 src,dst"""
+
+LEADING = (
+    "-p tcp -m tcp --dport 2222 --syn -m set --match-set spassh-f4-t2222 src,src"
+    " -j DNAT --to-destination 10.0.0.5:22"
+)
 
 FORWARDED = """\
 -d 10.0.0.5 -p tcp -m tcp --dport 22 ! --syn -m conntrack --ctstate ESTABLISHED\
@@ -141,9 +156,11 @@ def test_who_may_come_in_anyway_uses_nothing_up() -> None:
     assert ACCEPTING.splitlines() == sets.accepting(GATEWAY, 4)
 
 
-def test_what_is_granted_is_sent_on() -> None:
-    assert LEADING.splitlines() == sets.leading(GATEWAY, 4)
-    (dnat6,) = {rule for rule in sets.leading(GATEWAY, 6) if "DNAT" in rule}
+def test_what_is_granted_is_noted_and_sent_on() -> None:
+    assert NOTING.splitlines() == sets.noting(GATEWAY, 4)
+    assert NOTING6.splitlines() == sets.noting(GATEWAY, 6)
+    assert sets.leading(GATEWAY, 4) == [LEADING]
+    (dnat6,) = sets.leading(GATEWAY, 6)
     assert dnat6.endswith("-j DNAT --to-destination [fd00::5]:53")
 
 
@@ -231,6 +248,7 @@ def test_no_byte_outside_the_alphabet_is_emitted(
         lines += input_rules(any_settings, sets.accepting(any_settings, version))
         lines += forward_rules(any_settings, version, [])
         lines += sets.passing(any_settings, version)
+        lines += sets.noting(any_settings, version)
         lines += sets.leading(any_settings, version)
         lines += source_rules(any_settings, version)
         lines += timed.always_accepting(any_settings, version)
@@ -268,9 +286,9 @@ def test_no_name_is_too_long(any_settings: Settings) -> None:
     for version in (4, 6):
         for name in sets.set_names(any_settings, version):
             assert len(name) <= 31
-        for hook in wanted_hooks(any_settings, version):
+        for hook in wanted_hooks(any_settings, version, notes=True):
             assert len(hook.chain) <= 28
-    assert len({*all_hooks(any_settings)}) == 4
+    assert len({*all_hooks(any_settings)}) == 5
 
 
 def test_every_hook_has_a_chain_of_its_own() -> None:
@@ -287,4 +305,8 @@ def test_every_hook_has_a_chain_of_its_own() -> None:
         "FORWARD",
         "PREROUTING",
     ]
+    # Who is sent on is noted before.
+    noted = wanted_hooks(GATEWAY, 6, notes=True)
+    assert [hook.table for hook in noted] == ["filter", "filter", "mangle", "nat"]
+    assert wanted_hooks(SETTINGS, 4, notes=True) == wanted_hooks(SETTINGS, 4)
     assert wanted_hooks(SETTINGS, 4) == [Hook("filter", "INPUT", "spassh")]

@@ -61,13 +61,20 @@ def test_first_packets_of_granted_connections_go_to_the_inner_host() -> None:
     assert found["lead4"].rules == [lead]
 
 
-def test_only_what_we_have_led_there_gets_through_as_new() -> None:
+def test_only_what_we_have_led_there_or_is_granted_gets_through_as_new() -> None:
     accept = "meta mark set meta mark or 0x20000000 accept"
     led = f"ip saddr . th sport . meta l4proto @led4 {accept}"
+    address = "ip saddr . meta l4proto . ct original proto-dst"
+    flow = "ip saddr . th sport . meta l4proto . ct original proto-dst"
+    once = (
+        f"{address} @once4 add @led4 {{ ip saddr . th sport . meta l4proto }}"
+        f" delete @once4 {{ {address} }}"
+    )
     expected = ["meta mark set meta mark and 0xdfffffff"]
-    for protocol, port, number, whole in (
-        ("tcp", 2222, 22, "tcp flags & (fin | syn | rst | ack) != syn "),
-        ("udp", 5353, 53, ""),
+    flags = "tcp flags & (fin | syn | rst | ack)"
+    for protocol, port, number, whole, first in (
+        ("tcp", 2222, 22, f"{flags} != syn ", f"{flags} == syn "),
+        ("udp", 5353, 53, "", ""),
     ):
         origin = f"ct status dnat ct original proto-dst {port}"
         way = f"ip daddr 10.9.0.5 {protocol} dport {number} ct direction original"
@@ -75,6 +82,9 @@ def test_only_what_we_have_led_there_gets_through_as_new() -> None:
         expected += [
             f"{way} {origin} {led}",
             f"{way} {origin} {whole}ct state established {accept}",
+            f"{way} {origin} {address} @granted4 {accept}",
+            f"{way} {origin} {flow} @flow4 {accept}",
+            f"{way} {origin} {first}{once} {accept}",
             f"{back} {origin} ct state established {accept}",
             f"{way} {origin} drop",
         ]
@@ -83,7 +93,7 @@ def test_only_what_we_have_led_there_gets_through_as_new() -> None:
 
 def test_without_a_drop_of_our_own_nothing_is_dropped() -> None:
     found = chains(GATEWAY._replace(own_drop=False))
-    assert len(found["forward"].rules) == 7
+    assert len(found["forward"].rules) == 13
     assert not [rule for rule in found["forward"].rules if "drop" in rule]
 
 
@@ -99,6 +109,12 @@ def test_each_family_has_its_own_way() -> None:
         "dnat ip6 to meta l4proto . th dport map { 6 . 2222 : fd00::5 . 22 }"
         in (found["lead6"].rules[0])
     )
+    (passing,) = [rule for rule in found["forward"].rules if " { 2001:" in rule]
+    assert passing == (
+        "ip6 daddr fd00::5 tcp dport 22 ct direction original ct status dnat"
+        " ct original proto-dst 2222 ip6 saddr { 2001:db8::/64 }"
+        " meta mark set meta mark or 0x20000000 accept"
+    )
     hidden = (
         "ip6 daddr fd00::5 tcp dport 22 ct direction original ct status dnat"
         " ct original proto-dst 2222 ip6 saddr . th sport . meta l4proto @led6"
@@ -109,4 +125,5 @@ def test_each_family_has_its_own_way() -> None:
 
 def test_a_kernel_without_grants_for_one_connection_gets_no_rules_for_them() -> None:
     found = chains(GATEWAY, ALL - {Width.ONCE})
-    assert not [rule for rule in found["prerouting"].rules if "once" in rule]
+    for chain in found.values():
+        assert not [rule for rule in chain.rules if "once" in rule]
