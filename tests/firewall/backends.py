@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -72,6 +74,31 @@ def python(script: str) -> subprocess.Popen[str]:
         text=True,
         env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
     )
+
+
+@contextmanager
+def repeated(step: str) -> Iterator[None]:
+    """Do `step` in another process again and again until the end of the block.
+
+    It may use `number`, which counts from 0, and is done eight times at least.
+    """
+    script = f"""
+import select, sys
+from firewall import test_forwards, test_widths
+from firewall.backends import make
+print("ready", flush=True)
+number = 0
+while number < 8 or not select.select([sys.stdin], [], [], 0)[0]:
+    {step}
+    number += 1
+"""
+    with python(script) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield
+        process.stdin.close()
+        assert process.wait(60) == 0
 
 
 def only(

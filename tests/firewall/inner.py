@@ -17,7 +17,15 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
-from firewall.network import FAMILIES, SERVER, VERSIONS, Network, Session, sh
+from firewall.network import (
+    FAMILIES,
+    PATIENCE,
+    SERVER,
+    VERSIONS,
+    Network,
+    Session,
+    sh,
+)
 
 INNER = {4: "10.9.0.5", 6: "fd00:9::5"}
 GATEWAY = {4: "10.9.0.1", 6: "fd00:9::1"}
@@ -72,7 +80,7 @@ class Inner:
         source_port: int = 0,
         *,
         to: str = "",
-        patience: float = 2.0,
+        patience: float = PATIENCE,
     ) -> Session | None:
         """Connect from `source` to `port` of the server, or of the host `to`.
 
@@ -153,7 +161,7 @@ def _listener(family: int, port: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.bind(("", port))
     sock.listen()
-    sock.settimeout(2)
+    sock.settimeout(PATIENCE)
     return sock
 
 

@@ -32,9 +32,11 @@ VERSIONS = (4, 6)
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
+PATIENCE = 5.0
+"""Seconds to wait for an answer that should come. It is over as soon as one does."""
 # A veth answers in the system call that sends: this is some hundred times as long.
 _SILENCE_SECONDS = 0.03
-_DEADLINE_SECONDS = 8.0
+_DEADLINE_SECONDS = 20.0
 
 _SERVER_MAC = "02:00:00:00:00:01"
 _CLIENT_MAC = "02:00:00:00:00:02"
@@ -133,7 +135,7 @@ class Network:
         source: str,
         port: int = 22,
         *,
-        patience: float = 2.0,
+        patience: float = PATIENCE,
         source_port: int = 0,
     ) -> str:
         """Connect from `source`; return "open", "refused" or "silent"."""
@@ -149,13 +151,13 @@ class Network:
 
     def is_open(self, *sources: str, port: int = 22) -> bool:
         """Tell whether all of them can connect."""
-        return set(self.answers(sources, port, 2.0)) == {"open"}
+        return set(self.answers(sources, port)) == {"open"}
 
     def answers(
         self,
         sources: Sequence[str],
         port: int = 22,
-        patience: float = 2.0,
+        patience: float = PATIENCE,
         source_port: int = 0,
     ) -> list[str]:
         """Connect from all `sources` at once, and wait for the answers together."""
@@ -172,31 +174,39 @@ class Network:
     def session(self, source: str, port: int = 22, source_port: int = 0) -> "Session":
         """Connect from `source` and keep the connection."""
         sock = self._dial(source, port, source_port)
-        assert _answer(sock, 2.0) == "open"
+        assert _answer(sock, PATIENCE) == "open"
         return Session(self._keep(sock), self._keep(self._accept(sock, port)))
+
+    def count_open(self, source: str, number: int, port: int = 22) -> int:
+        """Connect from `source` so many times at once; return how many get through."""
+        sockets = [self._dial(source, port) for _ in range(number)]
+        poll = select.poll()
+        for sock in sockets:
+            poll.register(sock, select.POLLOUT)
+        poll.poll(PATIENCE * 1000)
+        end = time.monotonic() + _SILENCE_SECONDS
+        through = [s for s in sockets if _answer(s, end - time.monotonic()) == "open"]
+        for sock in through:
+            self._accept(sock, port).close()
+        for sock in sockets:
+            sock.close()
+        return len(through)
 
     def udp_is_refused(self, source: str, port: int) -> bool:
         """Tell whether an ICMP port unreachable answers a datagram from `source`."""
-        with self.client_socket(source, socket.SOCK_DGRAM) as sock:
-            sock.connect((_server(source), port))
-            sock.send(b"knock")
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            if not poll.poll(_SILENCE_SECONDS * 1000):
-                return False
-            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return self._is_refused(source, port, PATIENCE)
+
+    def udp_is_unanswered(self, source: str, port: int) -> bool:
+        """Tell whether none does."""
+        return not self._is_refused(source, port, _SILENCE_SECONDS)
 
     def udp_arrives(self, source: str, port: int) -> bool:
         """Tell whether a datagram from `source` reaches a socket of the server."""
-        with (
-            socket.socket(_family(source), socket.SOCK_DGRAM) as receiver,
-            self.client_socket(source, socket.SOCK_DGRAM) as sender,
-        ):
-            receiver.bind((_server(source), port))
-            sender.sendto(b"hello", (_server(source), port))
-            poll = select.poll()
-            poll.register(receiver, select.POLLIN)
-            return bool(poll.poll(_SILENCE_SECONDS * 1000))
+        return self._arrives(source, port, PATIENCE)
+
+    def udp_is_lost(self, source: str, port: int) -> bool:
+        """Tell whether it does not."""
+        return not self._arrives(source, port, _SILENCE_SECONDS)
 
     @contextmanager
     def client(self) -> Iterator[None]:
@@ -217,6 +227,27 @@ class Network:
         sock.bind((source, source_port))
         return sock
 
+    def _is_refused(self, source: str, port: int, patience: float) -> bool:
+        with self.client_socket(source, socket.SOCK_DGRAM) as sock:
+            sock.connect((_server(source), port))
+            sock.send(b"knock")
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            if not poll.poll(patience * 1000):
+                return False
+            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+    def _arrives(self, source: str, port: int, patience: float) -> bool:
+        with (
+            socket.socket(_family(source), socket.SOCK_DGRAM) as receiver,
+            self.client_socket(source, socket.SOCK_DGRAM) as sender,
+        ):
+            receiver.bind((_server(source), port))
+            sender.sendto(b"hello", (_server(source), port))
+            poll = select.poll()
+            poll.register(receiver, select.POLLIN)
+            return bool(poll.poll(patience * 1000))
+
     def _dial(self, source: str, port: int, source_port: int = 0) -> socket.socket:
         sock = self.client_socket(source, socket.SOCK_STREAM, source_port)
         sock.setblocking(False)
@@ -229,7 +260,7 @@ class Network:
         while True:
             poll = select.poll()
             poll.register(listener, select.POLLIN)
-            assert poll.poll(2000), "nobody to accept"
+            assert poll.poll(PATIENCE * 1000), "nobody to accept"
             accepted, peer = listener.accept()
             if peer[:2] == sock.getsockname()[:2]:
                 return accepted
@@ -279,7 +310,7 @@ class Session:
         """Have the server send `data`."""
         self._far.sendall(data)
 
-    def lives(self, patience: float = 3.0) -> bool:
+    def lives(self, patience: float = PATIENCE) -> bool:
         """Tell whether bytes still get through, both ways."""
         for sender, receiver in ((self._near, self._far), (self._far, self._near)):
             receiver.settimeout(patience)

@@ -1,15 +1,27 @@
 """What every back end promises, seen by a client and by a stranger."""
 
 import signal
+import time
 from functools import partial
 from ipaddress import ip_network
 from itertools import count
 
 import pytest
-from firewall.backends import DNS, KNOCK_PORT, SETTINGS, SSH, left, make, python, to
+from firewall.backends import (
+    DNS,
+    KNOCK_PORT,
+    SETTINGS,
+    SSH,
+    left,
+    make,
+    python,
+    repeated,
+    to,
+)
 from firewall.network import (
     CLIENT,
     LOOPBACK,
+    PATIENCE,
     STRANGER,
     VERSIONS,
     Network,
@@ -38,7 +50,7 @@ def test_protected_ports_are_silent_and_all_others_stay_open(
     assert all(network.udp_arrives(source, DNS.number) for source in EVERYBODY)
     firewall.prepare()
     assert network.is_silent(*EVERYBODY)
-    assert not any(network.udp_arrives(source, DNS.number) for source in EVERYBODY)
+    assert all(network.udp_is_lost(source, DNS.number) for source in EVERYBODY)
     assert network.is_open(*EVERYBODY, port=80)
     assert all(network.answer(source, 81) == "refused" for source in EVERYBODY)
     assert all(network.udp_arrives(source, 54) for source in EVERYBODY)
@@ -58,7 +70,7 @@ def test_a_grant_opens_one_port_to_one_address(
         firewall.grant(to(CLIENT[version]), 60)
         assert network.is_open(CLIENT[version])
         assert network.is_silent(STRANGER[version])
-        assert not network.udp_arrives(CLIENT[version], DNS.number)
+        assert network.udp_is_lost(CLIENT[version], DNS.number)
 
 
 def test_a_grant_is_of_one_protocol(firewall: Firewall, network: Network) -> None:
@@ -68,7 +80,7 @@ def test_a_grant_is_of_one_protocol(firewall: Firewall, network: Network) -> Non
         firewall.grant(to(CLIENT[version], DNS), 60)
         assert network.is_silent(CLIENT[version])
         assert network.udp_arrives(CLIENT[version], DNS.number)
-        assert not network.udp_arrives(STRANGER[version], DNS.number)
+        assert network.udp_is_lost(STRANGER[version], DNS.number)
 
 
 def test_grants_are_told_as_they_were_given(firewall: Firewall) -> None:
@@ -84,12 +96,14 @@ def test_grants_are_told_as_they_were_given(firewall: Firewall) -> None:
             strict=True,
         )
     }
+    start = time.monotonic()
     for grant, seconds in wanted.items():
         firewall.grant(grant, seconds)
     told = left(firewall)
+    passed = time.monotonic() - start
     assert told.keys() == wanted.keys()
     for grant, seconds in wanted.items():
-        assert seconds - 3 <= told[grant] <= seconds
+        assert seconds - passed - 1 <= told[grant] <= seconds
 
 
 def test_granting_again_extends_and_neither_shortens_nor_duplicates(
@@ -219,23 +233,10 @@ def test_preparing_again_leaves_no_gap(kind: str, network: Network) -> None:
     firewall.prepare()
     for source in CLIENTS:
         firewall.grant(to(source), 600)
-    script = f"""
-from firewall.backends import make
-firewall = make({kind!r})
-print("ready", flush=True)
-for _ in range(8):
-    firewall.prepare()
-"""
-    rounds = count()
-    with python(script) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        while process.poll() is None:
+    with repeated(f"make({kind!r}).prepare()"):
+        for _ in range(16):
             assert network.is_open(*CLIENTS)
             assert all(network.answer(s, patience=0.002) != "open" for s in STRANGERS)
-            next(rounds)
-        assert process.returncode == 0
-    assert next(rounds) > 3
 
 
 def test_what_is_protected_may_change(kind: str, network: Network) -> None:
@@ -256,7 +257,7 @@ def test_with_nothing_to_protect_an_open_host_stays_open(
     firewall.prepare()
     firewall.grant(to(CLIENT[4]), 60)
     assert network.is_open(*EVERYBODY)
-    assert not any(network.udp_is_refused(source, KNOCK_PORT) for source in EVERYBODY)
+    assert all(network.udp_is_unanswered(source, KNOCK_PORT) for source in EVERYBODY)
 
 
 def test_without_a_drop_of_our_own_nothing_is_dropped(
@@ -283,7 +284,7 @@ def test_some_networks_need_no_grant(kind: str, network: Network) -> None:
     assert network.is_open(*CLIENTS, STRANGER[4])
     assert all(network.udp_arrives(source, DNS.number) for source in CLIENTS)
     assert network.is_silent(STRANGER[6])
-    assert not network.udp_arrives(STRANGER[6], DNS.number)
+    assert network.udp_is_lost(STRANGER[6], DNS.number)
     assert firewall.repair() is False
     assert firewall.grants() == []
     make(kind).prepare()
@@ -313,7 +314,7 @@ def test_nothing_answers_on_the_knock_port(
         assert network.udp_is_refused(source, KNOCK_PORT)
     firewall.prepare()
     for source in EVERYBODY:
-        assert not network.udp_is_refused(source, KNOCK_PORT)
+        assert network.udp_is_unanswered(source, KNOCK_PORT)
     firewall.remove()
     for source in STRANGERS:
         assert network.udp_is_refused(source, KNOCK_PORT)
@@ -353,7 +354,7 @@ def test_no_wrapping_carries_a_packet_past_the_drop(
                 firewall.grant(to(CLIENT[version]), 60)
             port = next(ports)
             packets = wrappings(version, CLIENT[version], port, 22)[name]
-            patience = 2.0 if granted else 0.05
+            patience = PATIENCE if granted else 0.05
             answered = is_answered(network, version, packets, port, patience)
             assert (name, answered) == (name, granted)
         firewall.revoke(to(CLIENT[version]))
@@ -372,7 +373,7 @@ def test_a_connection_lets_no_other_begin_on_its_addresses_and_ports(
     firewall.grant(to(CLIENT[version]), 60)
     first, second = (network.session(CLIENT[version]) for _ in range(2))
     syn = wrappings(version, CLIENT[version], first.port, 22)["plain"]
-    assert is_answered(network, version, syn, first.port, 2.0)
+    assert is_answered(network, version, syn, first.port, PATIENCE)
     firewall.revoke(to(CLIENT[version]))
     syn = wrappings(version, CLIENT[version], second.port, 22)["plain"]
     assert not is_answered(network, version, syn, second.port, 0.2)

@@ -6,7 +6,16 @@ import socket
 import pytest
 from firewall.backends import SSH, to
 from firewall.inner import INNER, Inner, dial, is_connected
-from firewall.network import CLIENT, SERVER, STRANGER, VERSIONS, Network, Session, sh
+from firewall.network import (
+    CLIENT,
+    PATIENCE,
+    SERVER,
+    STRANGER,
+    VERSIONS,
+    Network,
+    Session,
+    sh,
+)
 
 from spassh_server.addresses import place
 from spassh_server.firewall import FirewallError, kill
@@ -95,7 +104,7 @@ def test_an_ipv4_connection_of_an_ipv6_socket_ends(network: Network) -> None:
         pairs = []
         for source in (CLIENT[4], STRANGER[4]):
             near = dial(network, source, 2022)
-            assert is_connected(near, 2.0)
+            assert is_connected(near, PATIENCE)
             pairs.append(Session(near, network._keep(listener.accept()[0])))
     theirs, others = pairs
     assert end_sessions(frozenset({to(CLIENT[4]).address}), (Port(6, 2022),)) == 1
@@ -115,7 +124,7 @@ def test_forwarded_sessions_end_as_well(version: int, network: Network) -> None:
         assert end_sessions(frozenset({address}), (SSH,)) == 0
         assert theirs.lives()
         assert end_sessions(frozenset({address}), (FORWARDED,)) == 1
-        assert not theirs.lives()
+        assert not theirs.lives(0.1)
         assert others.lives()
 
 
@@ -125,7 +134,7 @@ def test_sessions_of_a_port_that_is_redirected_are_counted_once(
 ) -> None:
     sh("nft", "-f", "-", text=FORWARDING)
     near = dial(network, CLIENT[version], 8022)
-    assert is_connected(near, 2.0)
+    assert is_connected(near, PATIENCE)
     theirs = Session(near, network._keep(network._accept(near, 22)))
     direct = network.session(CLIENT[version])
     assert end_sessions(frozenset({to(CLIENT[version]).address}), (Port(6, 8022),)) == 1

@@ -22,7 +22,7 @@ from firewall.network import (
     sh,
     wait_for,
 )
-from firewall.test_forwards import GATEWAY, SHELL, is_led, shell
+from firewall.test_forwards import GATEWAY, SHELL, is_kept_out, shell
 
 from spassh_server.firewall import Firewall, Width
 
@@ -244,10 +244,10 @@ def _check_forwards(gateway: Firewall, inner: Inner) -> None:
     gateway.prepare()
     sessions = []
     for version in VERSIONS:
-        assert not is_led(inner, CLIENT[version])
+        assert is_kept_out(inner, CLIENT[version])
         gateway.grant(shell(CLIENT[version]), 60)
         sessions.append(inner.session(CLIENT[version], SHELL.number))
-        assert not is_led(inner, STRANGER[version])
+        assert is_kept_out(inner, STRANGER[version])
         gateway.revoke(shell(CLIENT[version]))
-        assert not is_led(inner, CLIENT[version])
+        assert is_kept_out(inner, CLIENT[version])
     assert all(session is not None and session.lives() for session in sessions)
