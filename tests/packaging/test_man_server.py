@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from spassh.protocol.errors import Replayed, Stale
-from spassh_server import cli
+from spassh.protocol.limits import WINDOW_MS
+from spassh_server import cli, limits
+from spassh_server.firewall import ipfw_sets_render
+from spassh_server.privsep import bounds, job_log, jobs
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "server" / "spassh_server"
@@ -256,13 +259,42 @@ def mandoc(*words: str) -> str:
     return result.stdout
 
 
-def test_every_message_is_in_the_page() -> None:
+def words_of_page() -> str:
+    """Return the page as it is read, on one line."""
     page = mandoc("-T", "ascii", "-O", "width=200", str(PAGE))
-    text = " ".join(re.sub(".\b", "", page).split())
+    return " ".join(re.sub(".\b", "", page).split())
+
+
+def test_every_message_is_in_the_page() -> None:
+    text = words_of_page()
     words = fixed_words() | refusals()
     assert {"unknown key", "spasshd run needs root", "too many requests"} <= words
     assert {"commands are not allowed", "is over the granter's limits"} <= words
     assert sorted(one for one in words if one not in text) == []
+
+
+NUMBERS = {
+    r"within (\d+) seconds of the server's clock": WINDOW_MS // 1000,
+    r"after (\d+) each user gets one a second": bounds._COMMAND_BURST,
+    r"each grant is a rule: (\d+) at a time": ipfw_sets_render.MAX_GRANTS,
+    r"at most (\d+) lines are written of granted": limits.GRANTED_LINES_PER_SECOND,
+    r"apart from these at most (\d+) of refused": limits.OTHER_LINES_PER_SECOND,
+    r"of what programs print at most (\d+)\.": job_log.OUTPUT_LINES_PER_SECOND,
+    r"Of each at most (\d+) lines": job_log.OUTPUT_LINES,
+    r"lines of the first (\d+) bytes": jobs.OUTPUT_BYTES,
+    r"the (\d+) addresses that the user was last": limits.ADDRESSES_PER_USER,
+    r"the user has used (\d+) up": limits.REQUEST_BURST,
+    r"and gets (\d+) back every second": limits.REQUESTS_PER_SECOND,
+    r"the user has (\d+) already": limits.MAX_GRANTS_PER_USER,
+    r"only the first (\d+) files are read": limits.MAX_USER_FILES,
+    r"larger than (\d+) bytes": limits.MAX_FILE_BYTES,
+}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    text = words_of_page()
+    told = {words: re.findall(words, text) for words in NUMBERS}
+    assert told == {words: [str(number)] for words, number in NUMBERS.items()}
 
 
 # The form
