@@ -9,15 +9,16 @@ A narrow knock names the source port of the one dial that follows it, so that th
 lets in no other. Who dials again knocks again, and leaves more time in between: some
 packet filters take 20 ms to open. A wide knock names none, and is for several dials.
 
-    seconds  0       .004  .03     .06   .18     .24   .5    .504  .56   1 … 2 … 4 … 7 …
+    seconds  0       .004  .06     .09   .25     .31   .5    .504  .53   1 … 2 … 4 … 7 …
              narrow  dial  narrow  dial  narrow  dial  wide  dial  dial  in turn
 """
 
 from enum import Enum
 from typing import Final, NamedTuple
 
-KNOCKS: Final = (0.0, 0.03, 0.18, 0.5, 1.0, 2.0, 4.0, 7.0)
-"""When an address is knocked at, in seconds since its own beginning."""
+KNOCKS: Final = (0.0, 0.06, 0.25, 0.5, 1.0, 2.0, 4.0, 7.0)
+"""When an address is knocked at, in seconds since its own beginning. Most servers have
+answered before the second, so that one knock is all there is."""
 
 KNOCK_INTERVAL: Final = 5.0
 """Seconds from one knock to the next after the last of `KNOCKS`."""
@@ -26,7 +27,7 @@ GAPS: Final = (0.004, 0.03, 0.06)
 """Seconds from a narrow knock to its dial, in the first rounds and from then on: a
 server needs 1 to 3 ms to open the port, and a slow one 25."""
 
-WIDE_DIALS: Final = (0.004, 0.06)
+WIDE_DIALS: Final = (0.004, 0.03)
 """When to dial after a wide knock."""
 
 FALL_BACK: Final = 0.5

@@ -52,23 +52,23 @@ def test_one_address_is_knocked_at_and_dialled_ever_more_slowly() -> None:
     assert story(PLAN) == [
         (0, "knock"),
         (4, "dial"),
-        (30, "knock"),
-        (60, "dial"),
-        (180, "knock"),
-        (240, "dial"),
+        (60, "knock"),
+        (90, "dial"),
+        (250, "knock"),
+        (310, "dial"),
         (500, "wide"),
         (504, "dial"),
-        (560, "dial"),
+        (530, "dial"),
         (1000, "knock"),
         (1060, "dial"),
         (2000, "wide"),
         (2004, "dial"),
-        (2060, "dial"),
+        (2030, "dial"),
         (4000, "knock"),
         (4060, "dial"),
         (7000, "wide"),
         (7004, "dial"),
-        (7060, "dial"),
+        (7030, "dial"),
     ]
 
 
@@ -78,12 +78,12 @@ def test_a_long_timeout_goes_on_knocking() -> None:
         (12060, "dial"),
         (17000, "wide"),
         (17004, "dial"),
-        (17060, "dial"),
+        (17030, "dial"),
         (22000, "knock"),
         (22060, "dial"),
         (27000, "wide"),
         (27004, "dial"),
-        (27060, "dial"),
+        (27030, "dial"),
     ]
 
 
@@ -99,10 +99,10 @@ def test_without_flows_no_knock_is_narrow() -> None:
     assert done[:6] == [
         (0, "wide"),
         (4, "dial"),
-        (30, "wide"),
-        (34, "dial"),
+        (30, "dial"),
+        (60, "wide"),
+        (64, "dial"),
         (90, "dial"),
-        (180, "wide"),
     ]
     assert not [one for one in done if one[1] == "knock"]
 
@@ -125,7 +125,7 @@ def test_a_schedule_of_ones_own_is_kept_and_its_last_interval_too() -> None:
         (40, "dial"),
         (2000, "wide"),
         (2004, "dial"),
-        (2060, "dial"),
+        (2030, "dial"),
         (7000, "knock"),
         (7060, "dial"),
     ]
@@ -163,10 +163,9 @@ def test_the_second_address_starts_after_a_while_with_a_plan_of_its_own() -> Non
     assert [step for step in done if step[2] == 1] == [
         (begins, "knock", 1),
         (begins + 4, "dial", 1),
-        (begins + 30, "knock", 1),
-        (begins + 60, "dial", 1),
-        (begins + 180, "knock", 1),
-        (begins + 240, "dial", 1),
+        (begins + 60, "knock", 1),
+        (begins + 90, "dial", 1),
+        (begins + 250, "knock", 1),
     ]
     assert (500, "wide", 0) in done
 
