@@ -11,7 +11,7 @@ import pytest
 from lab.network import CLIENT4, SERVER4, wait_for
 from lab.notify import ALIVE, READY, STOPPING, managed
 from lab.programs import Spasshd, port_answers
-from lab.syscalls import state
+from lab.syscalls import children, fields, state
 
 from .conftest import Lab
 
@@ -25,17 +25,6 @@ def server(lab: Lab) -> Iterator[Spasshd]:
     yield spasshd
     spasshd.running.stop()
     spasshd.verb("stop", "--open", check=False)
-
-
-def children(pid: int) -> list[int]:
-    path = f"/proc/{pid}/task/{pid}/children"
-    with open(path, encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
-
-
-def fields(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
 def test_the_listener_is_nobody_and_can_do_nothing(server: Spasshd) -> None:

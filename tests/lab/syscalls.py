@@ -81,6 +81,12 @@ def state(pid: int) -> str:
         return "X"
 
 
+def fields(pid: int) -> dict[str, str]:
+    """Return what /proc/PID/status says: see proc(5)."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
 def is_there(pid: int) -> bool:
     """Tell whether there is such a process that is more than a zombie."""
     return state(pid) not in "ZX"

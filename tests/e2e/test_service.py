@@ -1,0 +1,103 @@
+"""The unit that we ship, under the real systemd."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab.inside import answers, door, udp
+from lab.knocker import Knocker
+from lab.machine import Machine, Service
+from lab.network import SERVER4, Network, wait_for
+from lab.site import Site
+from lab.syscalls import fields
+from lab.unit import IPTABLES
+from unit.server.kernel import landlock_version
+
+from .conftest import BIN_DIRS
+
+pytestmark = [
+    pytest.mark.login,
+    pytest.mark.netns,
+    pytest.mark.skipif(
+        shutil.which("systemd-nspawn") is None,
+        reason="systemd-nspawn is missing: apt install systemd-container",
+    ),
+]
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    made = Network(BIN_DIRS["pypi"])
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["nftables", "iptables"])
+def service(
+    request: pytest.FixtureRequest, network: Network, tmp_path: Path
+) -> Iterator[Service]:
+    machine = Machine(network.server, str(tmp_path / "machine"))
+    made = Service(machine, "--protect", "tcp/22", "--backend", request.param)
+    if request.param == "iptables":
+        made.drop_in("iptables", IPTABLES)
+    yield made
+    machine.close()
+
+
+def started(network: Network, service: Service) -> Site:
+    """Boot the machine and start the service; return the host that it guards."""
+    service.machine.boot()
+    service.begin()
+    site = Site(network.server, SERVER4, service)
+    run_dir = f"/proc/{service.machine.leader}/root/run/spassh"
+    site.config = site.config._replace(run_dir=run_dir)
+    return site
+
+
+def test_the_service_guards_the_port_in_its_sandbox(
+    network: Network, service: Service
+) -> None:
+    alice = Knocker(service, "alice")
+    site = started(network, service)
+    assert ("Landlock" in service.journal) is (landlock_version() < 1)
+    # There are more filters of system calls than that of the machine itself.
+    machine, *programs = (
+        int(fields(pid)["Seccomp_filters"])
+        for pid in (service.machine.leader, *service.programs())
+    )
+    assert min(programs) > machine
+
+    with udp(network.client) as sock, door(network.server):
+        assert not answers(network.client, SERVER4)
+        assert site.outcome(sock, alice.seal(lifetime=300)) == "granted"
+        assert answers(network.client, SERVER4)
+        for verb in ("reload", "restart"):
+            service.machine.run("systemctl", verb, "spasshd")
+            assert answers(network.client, SERVER4)
+            assert not answers(network.stranger, SERVER4)
+        assert site.outcome(sock, alice.seal()) == "granted"
+    assert "error" not in service.journal
+
+
+@pytest.mark.parametrize("service", ["nftables"], indirect=True)
+def test_systemd_ends_a_service_that_hangs_and_starts_it_anew(
+    network: Network, service: Service
+) -> None:
+    # The watchdog that we ship takes minutes to bite.
+    service.drop_in("fast", "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n")
+    alice = Knocker(service, "alice")
+    site = started(network, service)
+    before = service.programs()
+    os.kill(before[1], signal.SIGSTOP)
+
+    wait_for(lambda: service.show("NRestarts") == "1", "the watchdog to bite", 30)
+
+    with udp(network.client) as sock, door(network.server):
+        assert not answers(network.client, SERVER4)
+        wait_for(lambda: service.show("ActiveState") == "active", "the restart", 30)
+        assert not set(before) & set(service.programs())
+        assert site.outcome(sock, alice.seal()) == "granted"
+        assert answers(network.client, SERVER4)
