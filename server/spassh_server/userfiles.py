@@ -45,9 +45,9 @@ def read_users(config: Config) -> tuple[Users, list[ConfigError]]:
     return found, problems
 
 
-def owner_of_key(config: Config, public: bytes) -> str:
-    """Return the name of the user who has the key already, or nothing."""
+def owner_of_key(config: Config, public: bytes) -> User | None:
+    """Return the user who has the key already, or nobody."""
     for user in read_users(config)[0].by_name.values():
         if any(key.public == public for key in user.keys):
-            return user.name
-    return ""
+            return user
+    return None

@@ -14,7 +14,7 @@ from .. import config, control, events
 from ..daemon import load_server_keys
 from ..files import write_new
 from ..userfiles import owner_of_key, user_path
-from ..users import parse_user
+from ..users import User, parse_user
 from .reload import NO_ANSWER_HINT, reload_running
 
 
@@ -46,16 +46,45 @@ def run(options: Namespace) -> int:
         return 2
     server = load_server_keys(settings)
     owner = owner_of_key(settings, public)
-    if owner:
+    if owner and not _is_the_same(owner, options):
         events.error(
-            f"the key belongs to user '{owner}' already",
-            f"'spasshd user remove {owner}' first, or give another key",
+            f"the key belongs to user '{owner.name}' already",
+            f"'spasshd user remove {owner.name}' first, or give another key",
         )
         return 1
-    psk = os.urandom(32)
+    psk = owner.keys[0].psk if owner else os.urandom(32)
+    invite = Invite(
+        name, address, settings.knock_port, server.public, psk, public, secret
+    )
+    if not owner and not _write(settings, options, invite):
+        return 1
+    print(encode_invite(invite), flush=True)
+    if owner:
+        events.say("note", text=f"user {name} has this key already: nothing was added")
+    if not (options.address or settings.address):
+        called = f"the invite calls this server {address}"
+        events.say("note", text=f"{called}: --address names it otherwise")
+    return tell_daemon(settings, name)
+
+
+def _is_the_same(owner: User, options: Namespace) -> bool:
+    """Tell whether the user who has the key is all that is asked for.
+
+    Then somebody was interrupted, or does it all again, and needs the invite.
+    """
+    return (
+        owner.name == options.name
+        and len(owner.keys) == 1
+        and frozenset(options.port) <= owner.ports
+    )
+
+
+def _write(settings: config.Config, options: Namespace, invite: Invite) -> bool:
+    """Write the file of a new user; return False if there is one."""
+    name = invite.user
     path = user_path(settings, name)
     ports = options.port or list(settings.grant_ports)
-    text = _user_file(name, ports, public, psk)
+    text = _user_file(name, ports, invite.client, invite.psk)
     # Judged by the same reader that the daemon uses, before it is there to be read.
     parse_user(name, text, path, settings)
     os.makedirs(settings.users_dir, mode=0o700, exist_ok=True)
@@ -66,15 +95,8 @@ def run(options: Namespace) -> int:
             f"user '{name}' exists already: {path}",
             f"'spasshd user remove {name}' first, or choose another name",
         )
-        return 1
-    invite = Invite(
-        name, address, settings.knock_port, server.public, psk, public, secret
-    )
-    print(encode_invite(invite), flush=True)
-    if not (options.address or settings.address):
-        called = f"the invite calls this server {address}"
-        events.say("note", text=f"{called}: --address names it otherwise")
-    return tell_daemon(settings, name)
+        return False
+    return True
 
 
 def tell_daemon(settings: config.Config, name: str) -> int:

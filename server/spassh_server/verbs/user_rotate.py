@@ -49,7 +49,8 @@ def run(options: Namespace) -> int:
         return 1
     owner = owner_of_key(settings, public)
     if owner:
-        events.error(f"the key belongs to user '{owner}' already", "give another key")
+        what = f"the key belongs to user '{owner.name}' already"
+        events.error(what, "give another key")
         return 1
     server = load_server_keys(settings)
     psk = os.urandom(32)

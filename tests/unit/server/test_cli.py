@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from unit.server.firewall_double import RecordingFirewall
 
+from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.invite import Invite, decode_invite
 from spassh.protocol.keys import PUBLIC, encode_key
 from spassh_server import config
@@ -211,6 +212,51 @@ def test_a_key_has_one_user(spasshd: Spasshd) -> None:
     assert (code, out) == (1, "")
     assert "belongs to user 'alice' already" in err
     assert "hint: 'spasshd user remove alice' first" in err
+
+
+def test_the_same_user_with_the_same_key_gets_the_same_invite(spasshd: Spasshd) -> None:
+    """Whoever was interrupted on the way to the client just does it again."""
+    public = encode_key(PUBLIC, PrivateKey(b"\5" * 32).public)
+    words = ("--key", public, "--address", "server.example.org")
+    first = add(spasshd, "alice", *words)
+    file = spasshd.directory / "users.d" / "alice.toml"
+    before = file.read_bytes()
+    code, out, err = spasshd("user", "add", "alice", *words, "--port", "tcp/2222")
+    assert (code, decode_invite(out.strip())) == (0, first)
+    assert 'note text="user alice has this key already: nothing was added"' in err
+    assert file.read_bytes() == before
+    assert os.listdir(file.parent) == ["alice.toml"]
+
+
+def test_a_user_of_the_configuration_gets_the_invite_again_as_well(
+    spasshd: Spasshd,
+) -> None:
+    public = encode_key(PUBLIC, PrivateKey(b"\5" * 32).public)
+    first = add(spasshd, "alice", "--key", public)
+    file = spasshd.directory / "users.d" / "alice.toml"
+    table = file.read_text().replace("[[key]]", "[[users.alice.key]]")
+    with spasshd.path.open("a") as main:
+        main.write(f"\n[users.alice]\n{table}")
+    file.unlink()
+    assert add(spasshd, "alice", "--key", public) == first
+    assert os.listdir(file.parent) == []
+
+
+def test_a_key_of_a_user_who_has_more_or_less_is_an_error(spasshd: Spasshd) -> None:
+    public = encode_key(PUBLIC, PrivateKey(b"\5" * 32).public)
+    spasshd.path.write_text(
+        spasshd.path.read_text().replace(
+            'grant_ports = ["tcp/2222"]', 'grant_ports = ["tcp/2222", "tcp/80"]'
+        )
+    )
+    add(spasshd, "alice", "--key", public, "--port", "tcp/2222")
+    again = ("user", "add", "alice", "--key", public)
+    said = "the key belongs to user 'alice' already"
+    code, out, err = spasshd(*again, "--port", "tcp/80")
+    assert (code, out, said in err) == (1, "", True)
+    assert spasshd("user", "rotate", "alice")[0] == 0
+    code, out, err = spasshd(*again)
+    assert (code, out, said in err) == (1, "", True)
 
 
 def test_a_port_that_cannot_be_granted_is_mended_in_the_configuration(
