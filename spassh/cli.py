@@ -105,6 +105,17 @@ def _other_verb(arguments: list[str]) -> int:
     return _VERBS[options.verb](options) or 0
 
 
+def _enroll(options: Any) -> None:
+    from .proxy import Clocks
+    from .verbs.enroll import run
+    from .verbs.ssh import parse_target
+
+    tell = storyteller(time.monotonic, time.monotonic()) if options.verbose else silent
+    target = parse_target(options.host, options.port)
+    clocks = Clocks(time.monotonic, _utc_ms)
+    run(target, options.name, clocks, tell, yes=options.yes)
+
+
 def _import(options: Any) -> None:
     from .verbs.import_ import run
 
@@ -148,6 +159,7 @@ def _forget(options: Any) -> None:
 
 
 _VERBS: dict[str, Callable[[Any], int | None]] = {
+    "enroll": _enroll,
     "forget": _forget,
     "import": _import,
     "keygen": _keygen,

@@ -27,6 +27,7 @@ def parser() -> _Parser:
         dest="verb", metavar="VERB", required=True, title="verbs"
     )
     _add_proxy(verbs)
+    _add_enroll(verbs)
     _add_import(verbs)
     _add_keygen(verbs)
     _add_knock(verbs)
@@ -85,6 +86,37 @@ def _add_proxy(verbs: "_Verbs[_Parser]") -> None:
         metavar="LOGIN",
         nargs="?",
         help="whom to log in as, for profiles that ask for it: %%r for ssh",
+    )
+
+
+def _add_enroll(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "enroll",
+        help="make yourself known to a server, over the SSH that works now",
+        description="Log in to HOST with ssh, register a key with spasshd there, write"
+        " the profile, tell ssh, and knock. To do it again does no harm.",
+        allow_abbrev=False,
+    )
+    verb.add_argument(
+        "-p", dest="port", metavar="PORT", default="", help="the port of sshd there"
+    )
+    verb.add_argument(
+        "--name",
+        metavar="NAME",
+        default="",
+        help="what spasshd calls you; by default your login and the name of this"
+        " computer",
+    )
+    verb.add_argument(
+        "--yes",
+        action="store_true",
+        help="add an Include to ~/.ssh/config without asking",
+    )
+    verb.add_argument(
+        "-v", "--verbose", action="store_true", help="tell the story, with times"
+    )
+    verb.add_argument(
+        "host", metavar="[LOGIN@]HOST", help="the server, as you give it to ssh"
     )
 
 

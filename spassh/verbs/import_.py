@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable
+from textwrap import indent
 from typing import Final
 
 from ..errors import ProfileError, SpasshError, UsageError, lower_reason
@@ -25,19 +26,13 @@ from ..protocol.keys import PSK, PUBLIC, SECRET, encode_key
 from ..protocol.names import check_host
 from ..ui import write
 from .keygen import public_half
+from .ssh_config import BLOCK
 from .writing import make_directory, replace_file
 
 MAX_INVITE_BYTES: Final = 4096
 """Most bytes to read. An invite has less than 600; the rest is white space."""
 
 _STDIN = 0
-
-_SSH_CONFIG = """\
-ssh uses it with these lines in ~/.ssh/config, once for all hosts:
-    Host *
-        ProxyCommand spassh proxy --fdpass -- %h %p
-        ProxyUseFdpass yes
-"""
 
 
 def run(file: str, names: list[str], *, force: bool) -> None:
@@ -48,7 +43,26 @@ def run(file: str, names: list[str], *, force: bool) -> None:
     """
     _check_names(names)
     invite = _read_invite(file)
-    home = config_home()
+    _, is_written = store(invite, names, config_home(), force=force)
+    if not is_written:
+        return
+    if file != "-":
+        _say(f"the invite is as secret as a key: rm {shell_word(file)}")
+    _say("ssh uses it with these lines in ~/.ssh/config, once for all hosts:")
+    _say(indent(BLOCK, "    ").rstrip("\n"))
+
+
+def store(
+    invite: Invite, names: Iterable[str], home: str, *, force: bool
+) -> tuple[Profile, bool]:
+    """Write the profile for `invite`, with these names beside the one in it.
+
+    Returns:
+        The profile, and whether its file had to be written. That was told.
+
+    Raises:
+        SpasshError: it is not for us, or its name belongs to another.
+    """
     path = os.path.join(profiles_directory(home), _file_name(invite))
     _check_own_key(invite, home)
     new = _profile(path, invite, names)
@@ -66,14 +80,12 @@ def run(file: str, names: list[str], *, force: bool) -> None:
     _check_others(home, new)
     if new == old:
         _say(f"nothing to do: {path} has it all")
-        return
+        return new, False
     make_directory(home)
     make_directory(profiles_directory(home))
     replace_file(path, render(new))
     _say(f"{'updated' if old else 'wrote'} {path} for {' '.join(new.hosts)}")
-    if file != "-":
-        _say(f"the invite is as secret as a key: rm {shell_word(file)}")
-    _say(_SSH_CONFIG.rstrip("\n"))
+    return new, True
 
 
 def render(profile: Profile) -> str:
@@ -179,7 +191,7 @@ def _check_own_key(invite: Invite, home: str) -> None:
         )
 
 
-def _profile(path: str, invite: Invite, names: list[str]) -> Profile:
+def _profile(path: str, invite: Invite, names: Iterable[str]) -> Profile:
     return Profile(
         path,
         _merged((invite.address,), names),
@@ -211,7 +223,9 @@ def _old_profile(path: str, new: Profile, *, force: bool) -> Profile | None:
         return None
     what = "another server" if old.server != new.server else f"user {old.user}"
     raise ProfileError(
-        path, f"belongs to {what}", "'spassh import --force' replaces it"
+        path,
+        f"belongs to {what}",
+        f"'spassh import --force' replaces it, 'rm {shell_word(path)}' forgets it",
     )
 
 

@@ -20,19 +20,30 @@ def run() -> None:
     """
     home = config_home()
     path = own_key_path(home)
-    secret = os.urandom(KEY_SIZE)
-    make_directory(home)
-    try:
-        create_file(path, encode_key(SECRET, secret) + "\n")
-    except TakenError as error:
+    public, is_new = ensure_key(home)
+    if not is_new:
         # What was wanted is most likely its public half.
-        public = public_half(load_own_key(home))
         raise ProfileError(
             path,
             f"there is a key already: {public}",
             f"to make another: mv {shell_word(path)} {shell_word(path + '.old')}",
-        ) from error
-    sys.stdout.write(public_half(secret) + "\n")
+        )
+    sys.stdout.write(public + "\n")
+
+
+def ensure_key(home: str) -> tuple[str, bool]:
+    """Return the public half of the key, and whether it was made just now.
+
+    Raises:
+        SpasshError: there is one that cannot be used, or it cannot be written.
+    """
+    secret = os.urandom(KEY_SIZE)
+    make_directory(home)
+    try:
+        create_file(own_key_path(home), encode_key(SECRET, secret) + "\n")
+    except TakenError:
+        return public_half(load_own_key(home)), False
+    return public_half(secret), True
 
 
 def public_half(secret: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and that nobody else can read."""
+"""Files that are written whole or not at all, and mostly for nobody else to read."""
 
 import os
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ def make_directory(path: str) -> None:
         os.makedirs(path, mode=0o700, exist_ok=True)
 
 
-def replace_file(path: str, text: str) -> None:
-    """Write a file of mode 0600, in the place of the one that may be there.
+def replace_file(path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file, in the place of the one that may be there.
 
     Raises:
         SpasshError: it cannot be written; the old one is as it was.
     """
     # A link stays a link: people keep their settings elsewhere.
     target = os.path.realpath(path)
-    with _told(path), _written(target, text) as temporary:
+    with _told(path), _written(target, text, mode) as temporary:
         os.rename(temporary, target)
 
 
@@ -50,16 +50,18 @@ def create_file(path: str, text: str) -> None:
 
 
 @contextmanager
-def _written(path: str, text: str) -> Iterator[str]:
+def _written(path: str, text: str, mode: int = 0o600) -> Iterator[str]:
     """Write `text` beside `path`; the caller moves it, and then it is durable."""
     directory = os.path.dirname(path)
     temporary = os.path.join(directory, f".{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     fd = os.open(temporary, flags, 0o600)
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
+        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
+            if mode != 0o600:
+                os.fchmod(fd, mode)
             os.fsync(fd)
         yield temporary
     except BaseException:

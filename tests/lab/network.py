@@ -82,11 +82,31 @@ class Host:
         self.name = name
         self.environment = environment
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._mounts: list[str] = []
         run(["ip", "netns", "add", name])
         self.run(["ip", "link", "set", "lo", "up"])
 
     def _inside(self, argv: Sequence[str]) -> list[str]:
-        return ["ip", "netns", "exec", self.name, *argv]
+        return [*self._mounts, "ip", "netns", "exec", self.name, *argv]
+
+    def own_etc(self, directory: str) -> None:
+        """Give the host an /etc that no other has, for accounts and configurations.
+
+        It begins as this machine's, and what is changed is gone when the host is. It
+        needs a directory that is there, to mount something on.
+        """
+        script = (
+            'mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" &&'
+            " mount -t overlay none /etc"
+            ' -o "lowerdir=/etc,upperdir=$0/upper,workdir=$0/work" &&'
+            " echo ready && exec cat"
+        )
+        argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        keeper = self.popen([*argv, directory], **pipes)
+        if keeper.stdout is None or keeper.stdout.readline() != b"ready\n":
+            raise LabError("no /etc of its own for a host")
+        self._mounts = ["nsenter", f"--mount=/proc/{keeper.pid}/ns/mnt"]
 
     def run(
         self,

@@ -68,7 +68,7 @@ class Sshd(Daemon):
         os.mkdir(home)
         with open(config, "w", encoding="ascii") as file:
             file.write(
-                f"SetEnv HOME={home}\n"
+                f"SetEnv HOME={home} PATH={host.environment['PATH']}\n"
                 f"HostKey {host_key}\nAuthorizedKeysFile {self.user_key}.pub\n"
                 "Port 22\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
                 "PidFile none\nMaxStartups 100\nUseDNS no\n"

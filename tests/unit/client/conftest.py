@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from unit.client.fake_ssh import FakeSsh
 from unit.client.parties import Gate, Home, Shut
 
 
@@ -12,6 +13,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     path = tmp_path / "config"
     monkeypatch.setenv("SPASSH_CONFIG_HOME", str(path))
     return Home(path)
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSsh:
+    """A program `ssh` that answers what it is told to."""
+    return FakeSsh(tmp_path / "bin", monkeypatch)
 
 
 def _has_ipv6() -> bool:

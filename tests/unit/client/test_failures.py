@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from unit.client.fake_ssh import FakeSsh
 from unit.client.parties import KEYS, NOW_MS, PROFILE, Gate, Home, Shut, invite
 
 from spassh import connect, handover, profile
@@ -23,13 +24,15 @@ from spassh.knock import Knocker
 from spassh.patterns import Wanted
 from spassh.private import PrivateFile
 from spassh.protocol.crypto import PrivateKey
+from spassh.proxy import Clocks
 from spassh.resolve import Address, Resolving
 from spassh.schedule import Plan
 from spassh.source import Source
 from spassh.ui import silent
-from spassh.verbs import forget, import_, keygen
+from spassh.verbs import enroll, forget, import_, keygen, ssh_config
 from spassh.verbs import knock as knock_verb
 from spassh.verbs import run as run_verb
+from spassh.verbs.ssh import Target, parse_target
 
 MAN_PAGE = Path(__file__).parents[3] / "man" / "spassh.1"
 
@@ -295,6 +298,79 @@ def forget_in_vain(scene: Scene) -> None:
     forget.run(HOST)
 
 
+def target(text: str, port: str = "") -> Provoke:
+    return lambda _: (None, parse_target(text, port))[0]
+
+
+def enroll_with(fake: FakeSsh, scene: Scene, name: str = "ada") -> None:
+    scene.home.write_key()
+    scene.monkeypatch.setattr(enroll, "user_config", lambda: str(fake.config))
+    clocks = Clocks(lambda: 0.0, lambda: NOW_MS)
+    enroll.run(Target(HOST), name, clocks, silent, yes=True)
+
+
+def fake_ssh(scene: Scene, login: str = "root") -> FakeSsh:
+    fake = FakeSsh(scene.tmp_path / "bin", scene.monkeypatch)
+    fake.settings(user=login)
+    return fake
+
+
+def bad_name(scene: Scene) -> None:
+    enroll_with(fake_ssh(scene), scene, "two words")
+
+
+def no_ssh(scene: Scene) -> None:
+    fake = fake_ssh(scene)
+    scene.monkeypatch.setenv("PATH", "/nowhere")
+    enroll_with(fake, scene)
+
+
+def ssh_is_confused(scene: Scene) -> None:
+    fake = fake_ssh(scene)
+    fake.set(settings_status=255)
+    enroll_with(fake, scene)
+
+
+def no_login(scene: Scene) -> None:
+    fake = fake_ssh(scene)
+    fake.set(login_status=255)
+    enroll_with(fake, scene)
+
+
+def server_says(
+    errors: str = "", status: int = 1, login: str = "root", output: str = ""
+) -> Provoke:
+    """Provoke an error by the answer to `spasshd user add`."""
+
+    def provoke(scene: Scene) -> None:
+        fake = fake_ssh(scene, login)
+        scene.monkeypatch.setattr(enroll, "ask_password", lambda _: None)
+        fake.answer(output, errors, status)
+        enroll_with(fake, scene)
+
+    return provoke
+
+
+def states(*outputs: str) -> Provoke:
+    """Provoke an error by the answers to `spasshd status`."""
+
+    def provoke(scene: Scene) -> None:
+        fake = fake_ssh(scene)
+        fake.answer(invite(user="ada", address="127.0.0.1", secret=b""))
+        for output in outputs:
+            fake.answer(output)
+        enroll_with(fake, scene)
+
+    return provoke
+
+
+def unreadable_configuration(scene: Scene) -> None:
+    ssh_config.includes(str(scene.tmp_path), "/x")
+
+
+RUNNING = '{"running": true, "counters": {}, "grants": []}'
+STALE = '{"running": true, "counters": {"stale": 1}, "grants": []}'
+
 USAGE = "usage: spassh proxy [--fdpass] [-v] HOST PORT [NAME [LOGIN]]"
 AGAIN = "import the invite again with 'spassh import --force'"
 FORCE = "'spassh import --force' replaces it"
@@ -421,6 +497,107 @@ FAILURES = [
         lambda scene: scene.take("hello"),
     ),
     Failure("cannot write FILE: REASON", "see that the directory", 1, unwritable),
+    Failure("not a host: WORD", "give the name or address", 2, target("-x")),
+    Failure("not a login: WORD", "such as root@server", 2, target("-x@server")),
+    Failure("not a port: WORD", "a port is a number", 2, target("server", "ssh")),
+    Failure("--name: REASON", "such as alice-laptop", 2, bad_name),
+    Failure("there is no ssh in PATH", "install OpenSSH's client", 1, no_ssh),
+    Failure(
+        "ssh cannot say how it reaches HOST: REASON",
+        "see that 'ssh -G' works",
+        1,
+        ssh_is_confused,
+    ),
+    Failure("ssh does not get in to HOST", "'ssh' has to work first", 1, no_login),
+    Failure("ssh to HOST failed: REASON", "enroll again", 1, server_says("x", 255)),
+    Failure(
+        "HOST has no spasshd",
+        "install it there",
+        1,
+        server_says("env: 'spasshd': No such file or directory", 127),
+    ),
+    Failure(
+        "HOST has no sudo",
+        "enroll as root: root@server.example",
+        1,
+        server_says("env: 'sudo': No such file or directory", 127, "ann"),
+    ),
+    Failure(
+        "sudo on HOST does not run spasshd: REASON",
+        "let ann use it, or enroll as root: root@server.example",
+        1,
+        server_says("ann may not run sudo", login="ann"),
+    ),
+    Failure(
+        "sudo on HOST wants a password, and there is no terminal to ask for it",
+        "enroll in a terminal, or as root",
+        1,
+        server_says("sudo: a password is required", login="ann"),
+    ),
+    Failure(
+        "spasshd on HOST: REASON",
+        "there: make it with 'spasshd init'",
+        1,
+        server_says(
+            "spasshd: error: /x: no such file\n"
+            "spasshd: hint: make it with 'spasshd init'\n"
+        ),
+    ),
+    Failure(
+        "HOST has a user NAME with another key",
+        "take another name with --name",
+        1,
+        server_says("spasshd: error: user 'ada' exists already: /x"),
+    ),
+    Failure(
+        "HOST knows this key as user NAME",
+        "enroll with --name bob",
+        1,
+        server_says("spasshd: error: the key belongs to user 'bob' already"),
+    ),
+    Failure(
+        "spasshd on HOST does not print the invite of user NAME again",
+        "it is too old for that",
+        1,
+        server_says("spasshd: error: the key belongs to user 'ada' already"),
+    ),
+    Failure(
+        "no invite came from HOST",
+        "'spasshd user add ada' has to print one there",
+        1,
+        server_says(status=0, output="welcome"),
+    ),
+    Failure(
+        "the invite is for user NAME at HOST, and not the one that was asked for",
+        "see what 'spasshd' is on the server",
+        1,
+        server_says(status=0, output=invite()),
+    ),
+    Failure("cannot read FILE: REASON", "see whose it is", 1, unreadable_configuration),
+    Failure(
+        "the state of spasshd on HOST makes no sense",
+        "update spassh on both sides",
+        1,
+        states("{}"),
+    ),
+    Failure(
+        "spasshd on HOST is not running",
+        "start it there, and enroll again",
+        1,
+        states('{"running": false, "grants": []}'),
+    ),
+    Failure(
+        "no knock arrived at HOST",
+        "see that nothing on the way drops UDP to its port 62201",
+        1,
+        states(*[RUNNING] * 5),
+    ),
+    Failure(
+        "HOST did not let the knock in: REASON",
+        "see that the clocks of both",
+        1,
+        states(RUNNING, *[STALE] * 4),
+    ),
 ]
 
 

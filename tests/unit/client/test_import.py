@@ -171,7 +171,9 @@ def test_the_profile_of_somebody_else_is_not_replaced_unasked(
     with pytest.raises(ProfileError) as caught:
         desk.take(invite(**changes))
     assert str(caught.value) == f"{desk.path}: belongs to {owner}"
-    assert caught.value.hint == "'spassh import --force' replaces it"
+    assert caught.value.hint == (
+        f"'spassh import --force' replaces it, 'rm {desk.path}' forgets it"
+    )
     assert desk.path.read_bytes() == before
     desk.take(invite(**changes), force=True)
     assert desk.profile.hosts == ("server.example",)

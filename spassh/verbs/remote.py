@@ -1,0 +1,252 @@
+"""spasshd on a server, asked over ssh: by root, or by a login that may use sudo(8).
+
+sudo gets its password on standard input (`sudo -S`) and not from a terminal of its own
+(`ssh -t`). A terminal would mix what spasshd prints with the prompt, the errors and the
+echo, and every answer would have to be told from them; and it would be asked once for
+each command. So it is asked here, once, and only if sudo says that it wants one.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from ..errors import SpasshError
+from ..protocol.errors import TextFormError
+from ..protocol.invite import Invite, decode_invite
+from .ssh import Done, Ssh
+
+AskPassword = Callable[[str], str | None]
+"""Asks with a prompt; None if there is nobody to ask."""
+
+_PASSWORD_TRIES: Final = 3
+_PROMPT: Final = "password:"
+_NOT_FOUND: Final = 127
+
+# LC_ALL=C makes these the words in every country.
+_WANTS_PASSWORD: Final = re.compile(
+    r"sudo: (a password is required|no password was provided|.*incorrect password)"
+)
+_MISSING: Final = re.compile(r"command not found|No such file|not found")
+_ERROR: Final = re.compile(r"spasshd: error: (.*)")
+_HINT: Final = re.compile(r"spasshd: hint: (.*)")
+_KEY_OWNER: Final = re.compile(r"the key belongs to user '([^']*)' already")
+
+_HINTS: Final = {
+    "stale": "see that the clocks of both computers are right",
+    "refused": "see the user's ports and widths on the server, and in its log the"
+    " reason",
+    "unauthentic": "restart spasshd there: it may run with other keys",
+}
+"""What to do, by the counter that grew."""
+
+
+class Grant(NamedTuple):
+    """Whom the server lets in now."""
+
+    user: str
+    address: str
+    port: str
+    seconds_left: int
+
+
+class Status(NamedTuple):
+    """What `spasshd status` says."""
+
+    running: bool
+    counters: dict[str, int]
+    grants: tuple[Grant, ...]
+
+
+class Spasshd:
+    """Runs verbs of spasshd on a server."""
+
+    def __init__(
+        self, ssh: Ssh, host: str, login: str, ask_password: AskPassword
+    ) -> None:
+        """Run them over `ssh`, in a session of it; `host` is for what is said."""
+        self._ssh = ssh
+        self._host = host
+        self._login = login
+        self._ask_password = ask_password
+        self._password = ""
+
+    def add(self, name: str, public: str, address: str) -> Invite:
+        """Make the user known, and return the invite.
+
+        Raises:
+            SpasshError: that did not work.
+        """
+        done = self._run("user", "add", name, "--key", public, "--address", address)
+        if done.status:
+            raise self._refused(done, name)
+        found = {line.strip() for line in done.output.splitlines() if _is_invite(line)}
+        if len(found) != 1:
+            raise SpasshError(
+                f"no invite came from {self._host}",
+                f"'spasshd user add {name}' has to print one there",
+            )
+        return decode_invite(found.pop())
+
+    def status(self) -> Status:
+        """Return the counters and the live grants.
+
+        Raises:
+            SpasshError: that did not work.
+        """
+        done = self._run("status", "--json")
+        for line in done.output.splitlines():
+            status = _status(line)
+            if status:
+                return status
+        if done.status:
+            raise self._failed(done)
+        raise SpasshError(
+            f"the state of spasshd on {self._host} makes no sense",
+            "update spassh on both sides: they are of different ages",
+        )
+
+    def running_status(self) -> Status:
+        """Do the same, and see that spasshd runs.
+
+        Raises:
+            SpasshError: it does not, or that did not work.
+        """
+        status = self.status()
+        if not status.running:
+            raise SpasshError(
+                f"spasshd on {self._host} is not running",
+                "start it there, and enroll again",
+            )
+        return status
+
+    def shut(self, grew: dict[str, int], knock_port: int) -> SpasshError:
+        """Return what to say when no knock was granted, by the counters that grew."""
+        if not grew:
+            return SpasshError(
+                f"no knock arrived at {self._host}",
+                f"see that nothing on the way drops UDP to its port {knock_port}",
+            )
+        seen = ", ".join(f"{name} {grew[name]}" for name in sorted(grew))
+        hints = (hint for name, hint in _HINTS.items() if name in grew)
+        return SpasshError(
+            f"{self._host} did not let the knock in: {seen}",
+            next(hints, "see the log of spasshd there"),
+        )
+
+    def _run(self, *words: str) -> Done:
+        if self._login == "root":
+            return self._ssh.run("env", "LC_ALL=C", "spasshd", *words)
+        if self._password:
+            return self._with_password(*words)
+        sudo = ("env", "LC_ALL=C", "sudo", "-n", "spasshd")
+        done = self._ssh.run(*sudo, *words)
+        tries = 0
+        while tries < _PASSWORD_TRIES and _asks_for_password(done):
+            tries += 1
+            password = self._ask_password(
+                f"sudo password of {self._login} on {self._host}: "
+            )
+            if password is None:
+                raise SpasshError(
+                    f"sudo on {self._host} wants a password, and there is no terminal"
+                    " to ask for it",
+                    "enroll in a terminal, or as root",
+                )
+            self._password = password
+            done = self._with_password(*words)
+        return done
+
+    def _with_password(self, *words: str) -> Done:
+        sudo = ("env", "LC_ALL=C", "sudo", "-S", "-p", _PROMPT, "spasshd")
+        stdin = self._password.encode("utf-8", "surrogateescape") + b"\n"
+        done = self._ssh.run(*sudo, *words, stdin=stdin)
+        return done._replace(errors=done.errors.replace(_PROMPT, "\n"))
+
+    def _refused(self, done: Done, name: str) -> SpasshError:
+        """Say why there is no such user, if that was spasshd's reason."""
+        said = _ERROR.search(done.errors)
+        error = said[1] if said else ""
+        if error.startswith(f"user '{name}' exists already"):
+            return SpasshError(
+                f"{self._host} has a user {name} with another key",
+                f"take another name with --name, or there: spasshd user remove {name}",
+            )
+        owner = _KEY_OWNER.match(error)
+        if owner and owner[1] == name:
+            return SpasshError(
+                f"spasshd on {self._host} does not print the invite of user {name}"
+                " again",
+                "it is too old for that, or the user has other keys as well; there:"
+                f" spasshd user remove {name}",
+            )
+        if owner:
+            return SpasshError(
+                f"{self._host} knows this key as user {owner[1]}",
+                f"enroll with --name {owner[1]}",
+            )
+        return self._failed(done)
+
+    def _failed(self, done: Done) -> SpasshError:
+        said = _ERROR.search(done.errors)
+        if said:
+            remedy = _HINT.search(done.errors)
+            hint = f"there: {remedy[1]}" if remedy else "see there: spasshd check"
+            return SpasshError(f"spasshd on {self._host}: {said[1]}", hint)
+        missing = done.status == _NOT_FOUND or _MISSING.search(done.complaint)
+        if missing and "spasshd" in done.complaint:
+            return SpasshError(
+                f"{self._host} has no spasshd",
+                "install it there, where root's PATH (for sudo, secure_path) leads",
+            )
+        if missing:
+            return SpasshError(
+                f"{self._host} has no sudo", f"enroll as root: root@{self._host}"
+            )
+        if self._login != "root":
+            return SpasshError(
+                f"sudo on {self._host} does not run spasshd: {done.complaint}",
+                f"let {self._login} use it, or enroll as root: root@{self._host}",
+            )
+        return SpasshError(
+            f"spasshd on {self._host}: {done.complaint}",
+            "see there: spasshd check",
+        )
+
+
+def _asks_for_password(done: Done) -> bool:
+    return bool(done.status and _WANTS_PASSWORD.search(done.errors))
+
+
+def _is_invite(line: str) -> bool:
+    try:
+        decode_invite(line.strip())
+    except TextFormError:
+        # A greeting that some start-up file of the shell prints, or the like.
+        return False
+    return True
+
+
+def _status(line: str) -> Status | None:
+    """Read the line that is the status, and no other that may stand around it."""
+    try:
+        state = json.loads(line)
+        running = state["running"]
+        counters = state["counters"] if running else {}
+        whole = type(running) is bool and all(
+            type(one) is int for one in counters.values()
+        )
+        grants = tuple(map(_grant, state["grants"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return Status(running, counters, grants) if whole else None
+
+
+def _grant(entry: dict[str, Any]) -> Grant:
+    user, address, port = entry["user"], entry["address"], entry["port"]
+    seconds = entry["seconds_left"]
+    if any(type(text) is not str for text in (user, address, port)):
+        raise TypeError
+    if type(seconds) is not int:
+        raise TypeError
+    return Grant(user, address, port, seconds)
