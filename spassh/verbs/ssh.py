@@ -170,8 +170,8 @@ class Ssh:
         if done.returncode:
             raise SpasshError(
                 f"ssh does not get in to {self._target.host}",
-                "'ssh' has to work first: enroll over another network, or on the"
-                " server itself, where the port is shut already",
+                "'ssh' has to work first; where the port is shut already,"
+                " 'spassh import' takes in an invite of 'spasshd user add'",
             )
 
     def run(self, *words: str, stdin: bytes = b"") -> Done:

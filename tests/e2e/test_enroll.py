@@ -241,6 +241,11 @@ def test_a_login_with_sudo_enrolls_by_the_name_that_only_ssh_knows(
     shut(server)
     assert client.run("ssh", "carol@other", "echo", "hello").stdout == "hello\n"
     assert client.run("ssh", f"carol@{SERVER4}", "echo", "hi").stdout == "hi\n"
+    before = client.files()
+    said = client.enroll("--name", "carol", "carol@other").stdout
+    assert f"nothing to do: {client.profile} has it all\n" in said
+    assert f"test knock: the server lets {CLIENT4} reach tcp/22 for " in said
+    assert client.files() == before
 
 
 def test_sudo_gets_its_password_from_the_terminal_once(

@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from unit.client.fake_ssh import FakeSsh
 from unit.client.parties import CLIENT, NOW_MS, Gate, Home, invite, open_knock
 
+from spassh.cli import main
 from spassh.errors import ProfileError, SpasshError, UnreachableError, UsageError
 from spassh.profile import load_keys, read_profile
 from spassh.protocol.crypto import PrivateKey
@@ -283,6 +285,22 @@ def test_an_interruption_ends_the_session_and_leaves_what_is_done(
         scene.enroll(yes=False)
     assert scene.ssh.is_over()
     assert scene.profile.exists()
+
+
+def test_the_command_line_says_it_all(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["enroll", "-v", "--yes", "-p", "2222", "--name", "ada", "ann@server"]
+    monkeypatch.setattr(sys, "argv", ["spassh", *words])
+    scene.ssh.settings(user="ann")
+    scene.accept(GRANT)
+    assert main() == 0
+    said = capfd.readouterr()
+    assert "logged in to server as ann\n" in said.out
+    story = "ms: running on the server: env LC_ALL=C sudo -n spasshd user add ada"
+    assert story in said.err
+    for told in scene.ssh.told:
+        assert "-p 2222 -l ann" in " ".join(told["argv"])
 
 
 def test_a_host_name_that_no_profile_can_have_is_told(scene: Scene) -> None:
