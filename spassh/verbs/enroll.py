@@ -8,8 +8,7 @@ import os
 import pwd
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import SpasshError, UnreachableError, UsageError, lower_reason
@@ -26,7 +25,7 @@ from ..resolve import Resolving
 from ..ui import Tell, printable
 from .import_ import store
 from .keygen import ensure_key
-from .remote import Grant, Spasshd
+from .remote import Spasshd
 from .ssh import Settings, Ssh, Target
 from .ssh_config import (
     include,
@@ -150,51 +149,43 @@ def _knock(
         knocker = Knocker(
             profile, keys, settings.port, utc_ms, os.urandom, narrow=narrow
         )
-        with _knocked(
+        _knock_everywhere(
             knocker, profile.name or settings.host, settings.port, narrow=narrow
-        ):
-            after = spasshd.running_status()
+        )
+        after = spasshd.running_status()
         grew = {
             name: count - before.get(name, 0)
             for name, count in after.counters.items()
             if name != "frames" and count > before.get(name, 0)
         }
-        if "granted" in grew:
-            _say_grants(after.grants, profile.user)
+        # Not every packet filter keeps whose a grant is.
+        ours = [one for one in after.grants if one.user in {profile.user, ""}]
+        if ours and "granted" in grew:
+            for grant in ours:
+                _say(
+                    f"test knock: the server lets {grant.address} reach {grant.port}"
+                    f" for {grant.seconds_left} s"
+                )
             return
     raise spasshd.shut(grew, profile.port)
 
 
-def _say_grants(grants: tuple[Grant, ...], user: str) -> None:
-    # Not every packet filter keeps whose a grant is.
-    for grant in grants:
-        if grant.user in {user, ""}:
-            _say(
-                f"test knock: the server lets {grant.address} reach {grant.port}"
-                f" for {grant.seconds_left} s"
-            )
-
-
-@contextmanager
-def _knocked(knocker: Knocker, host: str, port: int, *, narrow: bool) -> Iterator[None]:
-    """Knock at every address, and keep the ports that the knocks named meanwhile."""
-    with ExitStack() as stack:
-        sent, problem = False, ""
-        for address in Resolving(host, port).wait():
-            try:
-                source = knocker.knock(address, narrow=narrow)
-            except OSError as error:
-                problem = problem or lower_reason(error)
-            else:
-                sent = True
-                stack.callback(source.close)
-        if not sent:
-            raise UnreachableError(
-                f"cannot reach {host}: {problem}",
-                "see that the network is up, and that no firewall of this computer"
-                " forbids it",
-            )
-        yield
+def _knock_everywhere(knocker: Knocker, host: str, port: int, *, narrow: bool) -> None:
+    """Knock at every address of the host that there is a way to."""
+    sent, problem = False, ""
+    for address in Resolving(host, port).wait():
+        try:
+            # Nobody connects, so the port that was named is of no use.
+            knocker.knock(address, narrow=narrow).close()
+            sent = True
+        except OSError as error:
+            problem = problem or lower_reason(error)
+    if not sent:
+        raise UnreachableError(
+            f"cannot reach {host}: {problem}",
+            "see that the network is up, and that no firewall of this computer"
+            " forbids it",
+        )
 
 
 def _say(text: str) -> None:

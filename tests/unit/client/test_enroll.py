@@ -264,6 +264,15 @@ def test_a_grant_of_somebody_else_is_not_shown(scene: Scene, capsys: Captured) -
     assert said == ["192.0.2.2", "192.0.2.4"]
 
 
+def test_a_grant_of_somebody_else_is_none_of_ours(scene: Scene) -> None:
+    scene.ssh.answer(scene.invite + "\n")
+    scene.ssh.status(granted=1)
+    for _ in range(4):
+        scene.ssh.status(GRANT | {"user": "bob"}, granted=2, refused=1)
+    error = scene.fail()
+    assert str(error) == "server did not let the knock in: granted 1, refused 1"
+
+
 def test_no_way_to_the_server_is_told(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
