@@ -201,8 +201,8 @@ def printable(text: str) -> str:
 class Limiter:
     """Lets so many lines a second pass, and counts the others.
 
-    Lines that somebody without a key can provoke, by sending a recorded packet again,
-    go through here: they must not be able to fill a disk.
+    Lines that others can provoke go through here, such as strangers who send a recorded
+    packet again: they must not be able to fill a disk.
     """
 
     def __init__(self, monotonic: Callable[[], float], lines: int) -> None:
@@ -213,10 +213,12 @@ class Limiter:
         self._lines = 0
         self.suppressed = 0
 
-    def say(self, event: str, **fields: object) -> None:
-        """Write a line unless there were too many in this second."""
-        if self._has_room():
+    def say(self, event: str, **fields: object) -> bool:
+        """Write a line unless there were too many in this second; tell whether."""
+        room = self._has_room()
+        if room:
             say(event, **fields)
+        return room
 
     def error(self, text: object, hint: str = "") -> None:
         """Write an error unless there were too many lines in this second."""

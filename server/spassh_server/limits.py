@@ -44,6 +44,13 @@ GRANTED_LINES_PER_SECOND: Final = 200
 """Beyond these, lines about what was granted are counted instead of written."""
 OTHER_LINES_PER_SECOND: Final = 5
 """The same for lines that a stranger can provoke: they must not hide the others."""
+HOOK_LINES_PER_SECOND: Final = 10
+"""The same for hooks that failed. A broken hook fails at each grant, and says the same
+each time. Commands have no such limit: who ran what is never left out, and the granter
+starts no more than 80 at once and then four a second, see privsep/bounds.py."""
+OUTPUT_LINES_PER_SECOND: Final = 100
+"""The same for what commands and hooks print: whoever may run one must not fill a disk
+with it."""
 
 CONTROL_MESSAGE_BYTES: Final = 65_536
 CONTROL_CONNECTIONS: Final = 16

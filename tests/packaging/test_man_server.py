@@ -198,6 +198,17 @@ def test_every_event_and_its_fields_are_described_and_back() -> None:
     assert events() == {(name, *re.findall(r"(\w+)= Ns", rest)) for name, rest in items}
 
 
+def test_the_rates_of_lines_are_those_of_the_program() -> None:
+    text = section("DIAGNOSTICS").partition("\n.Ss Events\n")[2].partition("\n.Bl ")[0]
+    assert [int(one) for one in re.findall(r"\d+", text)] == [
+        limits.GRANTED_LINES_PER_SECOND,
+        limits.OTHER_LINES_PER_SECOND,
+        limits.OTHER_LINES_PER_SECOND,
+        limits.HOOK_LINES_PER_SECOND,
+        limits.OUTPUT_LINES_PER_SECOND,
+    ]
+
+
 # Which argument of these calls is the message.
 MESSAGE = {
     **dict.fromkeys(("DaemonError", "CaptureError", "SandboxError", "MessageError"), 0),

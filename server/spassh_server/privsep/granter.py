@@ -264,7 +264,7 @@ class Granter:
                 addresses |= {wanted.address} - {b""}
                 sessions = self._end_sessions(addresses)
         except FirewallError as error:
-            events.error(f"revoke: {error}", error.hint)
+            self._errors.error(f"revoke: {error}", error.hint)
             self._answer(message.FAILED, wanted.number)
             return
         answer = Answer(

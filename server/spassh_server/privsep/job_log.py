@@ -5,20 +5,19 @@ from typing import Final
 
 from .. import events
 from ..commands import Command, spell
+from ..limits import HOOK_LINES_PER_SECOND, OUTPUT_LINES_PER_SECOND
 from .job import Ended
 
 OUTPUT_LINES: Final = 20
 """Most lines of one program's output."""
 LINE_CHARACTERS: Final = 512
 
-OUTPUT_LINES_PER_SECOND: Final = 100
-"""Of all programs together. Whoever may run a command must not fill a disk with it."""
-
 
 class JobLog:
-    """Writes one line for each command, and some for what was printed."""
+    """Writes one line for each command, and some for failed hooks and for output."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._hooks = events.Limiter(monotonic, HOOK_LINES_PER_SECOND)
         self._output = events.Limiter(monotonic, OUTPUT_LINES_PER_SECOND)
 
     def command(
@@ -47,14 +46,15 @@ class JobLog:
         """Say how the hook `name` ended, if it did not end well."""
         if ended.status == "0":
             return
-        events.say(
+        said = self._hooks.say(
             "hook",
             name=name,
             status=ended.status,
             seconds=f"{ended.seconds:.2f}",
             printed=ended.printed,
         )
-        self._say_output(name, ended)
+        if said:
+            self._say_output(name, ended)
 
     def _say_output(self, name: str, ended: Ended) -> None:
         lines = ended.output.decode(errors="replace").splitlines()

@@ -25,7 +25,7 @@ from unit.server.parties import EVERY_WIDTH, HERE, HERE6, SSH, THERE
 from spassh_server import config
 from spassh_server.firewall import ActiveGrant, FirewallError, Grant, Width
 from spassh_server.firewall.watch import Watch
-from spassh_server.limits import ADDRESSES_PER_USER
+from spassh_server.limits import ADDRESSES_PER_USER, OTHER_LINES_PER_SECOND
 from spassh_server.ports import Port
 from spassh_server.privsep import granter as granter_module
 from spassh_server.privsep import message
@@ -576,6 +576,18 @@ class TestRevoking:
         closed = [("closed", Grant(host(number), SSH)) for number in (1, 3)]
         assert listener.programs.told[3:5] == closed
         assert "spasshd: error: revoke: revoke failed" in capsys.readouterr().err
+
+    def test_that_fails_again_and_again_cannot_fill_a_disk(
+        self,
+        listener: Listener,
+        firewall: RecordingFirewall,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        firewall.stuck = {host(2)}
+        answers = self.revoke(listener, *[Revoke(number) for number in range(50)])
+        assert [one.kind for one in answers] == [message.FAILED] * 50
+        said = capsys.readouterr().err
+        assert said.count("error: revoke: revoke failed") == OTHER_LINES_PER_SECOND
 
     @pytest.mark.parametrize("call", ["grants", "end_sessions"])
     def test_that_the_packet_filter_refuses_is_told_and_outlived(

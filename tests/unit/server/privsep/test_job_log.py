@@ -1,13 +1,11 @@
 import pytest
 
+from spassh_server import config
 from spassh_server.commands import Command, parse_pattern
+from spassh_server.limits import HOOK_LINES_PER_SECOND, OUTPUT_LINES_PER_SECOND
+from spassh_server.privsep.bounds import Bounds
 from spassh_server.privsep.job import Ended
-from spassh_server.privsep.job_log import (
-    LINE_CHARACTERS,
-    OUTPUT_LINES,
-    OUTPUT_LINES_PER_SECOND,
-    JobLog,
-)
+from spassh_server.privsep.job_log import LINE_CHARACTERS, OUTPUT_LINES, JobLog
 
 RESTART = Command(
     "restart",
@@ -77,11 +75,27 @@ def test_output_of_all_commands_together_is_bounded(
     assert len([line for line in lines if " output " in line]) == (
         OUTPUT_LINES_PER_SECOND
     )
-    # What was run is never among what is left out.
-    assert len([line for line in lines if " command " in line]) == 10
     second[0] = 1.0
     log.command("alice", "192.0.2.1", RESTART, ARGV, Ended("0", 0, b"x", 1))
     assert "spasshd: suppressed lines=100" in capfd.readouterr().err
+
+
+def test_no_command_is_left_out_and_the_granters_quota_bounds_them(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A listener that was taken over asks as one user after the other, for a minute."""
+    bounds = Bounds(config.parse("", "/spasshd.toml"))
+    now = [0.0]
+    log = JobLog(lambda: now[0])
+    ran = 0
+    for second in range(60):
+        now[0] = float(second)
+        for number in range(200):
+            if bounds.allow_command(f"u{number}", now[0]):
+                log.command("u", "192.0.2.1", RESTART, ARGV, Ended("1", 0, b"x", 1))
+                ran += 1
+    lines = capfd.readouterr().err.splitlines()
+    assert len([line for line in lines if " command " in line]) == ran == 80 + 59 * 4
 
 
 def test_a_hook_is_told_of_only_if_it_failed(
@@ -94,4 +108,23 @@ def test_a_hook_is_told_of_only_if_it_failed(
     assert capfd.readouterr().err.splitlines() == [
         "spasshd: hook name=on_open status=timeout seconds=10.00 printed=5",
         "spasshd: output name=on_open text=busy",
+    ]
+
+
+def test_hooks_that_fail_cannot_fill_a_disk(capfd: pytest.CaptureFixture[str]) -> None:
+    second = [0.0]
+    log = JobLog(lambda: second[0])
+    for _ in range(1000):
+        log.hook("on_open", Ended("1", 0, b"no\n", 3))
+    lines = capfd.readouterr().err.splitlines()
+    assert len([line for line in lines if " hook " in line]) == HOOK_LINES_PER_SECOND
+    # What was printed stands beside its hook's line, or not at all.
+    assert len(lines) == 2 * HOOK_LINES_PER_SECOND
+    log.command("alice", "192.0.2.1", RESTART, ARGV, Ended("0", 0, b"", 0))
+    assert " command " in capfd.readouterr().err
+    second[0] = 1.0
+    log.hook("on_close", Ended("not-started", 0, b"", 0))
+    assert capfd.readouterr().err.splitlines() == [
+        f"spasshd: suppressed lines={1000 - HOOK_LINES_PER_SECOND}",
+        "spasshd: hook name=on_close status=not-started seconds=0.00 printed=0",
     ]
