@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests"))
 
+from lab.inside import port_answers
 from lab.network import CLIENT4, SERVER4, STRANGER4, LabError, Network
 from lab.packets import datagrams, send
-from lab.programs import Client, Spasshd, Sshd, port_answers, recording
+from lab.programs import Client, Spasshd, Sshd, recording
 
 _HOST = "v4.server.test"
 _STARTED = time.monotonic()

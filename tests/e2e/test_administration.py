@@ -7,9 +7,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from lab.inside import port_answers
 from lab.knocks import knock
 from lab.network import CLIENT4, SERVER4, SERVER_NAME
-from lab.programs import Client, Spasshd, port_answers
+from lab.programs import Client, Spasshd
 from lab.users import set_lines, user_file
 
 from .conftest import Lab
@@ -20,6 +21,8 @@ pytestmark = [pytest.mark.login, pytest.mark.netns]
 @pytest.fixture(scope="module")
 def server(lab: Lab) -> Iterator[Spasshd]:
     spasshd = lab.spasshd("--protect", "tcp/22")
+    # So that none ends while a test looks at it.
+    spasshd.edit("lifetime = 15 ", "lifetime = 300 ")
     spasshd.start()
     yield spasshd
     assert spasshd.running.stop() == 0

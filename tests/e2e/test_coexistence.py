@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from lab.inside import port_answers
 from lab.knocks import knock
 from lab.network import (
     CLIENT4,
@@ -18,7 +19,7 @@ from lab.network import (
     LabError,
     wait_for,
 )
-from lab.programs import REPOSITORY, port_answers
+from lab.programs import REPOSITORY
 
 from .conftest import Lab
 
@@ -105,6 +106,8 @@ def test_stop_open_leaves_what_was_there_before(
     lab: Lab, foreign: None, backend: str
 ) -> None:
     spasshd = lab.spasshd("--protect", "tcp/22", "--backend", backend)
+    # So that none ends while a test looks at it.
+    spasshd.edit("lifetime = 15 ", "lifetime = 300 ")
     before = ruleset(lab)
     spasshd.start()
     knock(lab.client(spasshd), SERVER4)
@@ -153,7 +156,7 @@ def test_no_end_of_the_daemon_answers_a_stranger(lab: Lab, backend: str) -> None
     try:
         with flood(lab) as end:
             spasshd.verb("stop")
-            spasshd.running.process.wait(20)
+            spasshd.running.process.wait(60)
             spasshd.start()
             spasshd.running.stop(signal.SIGKILL)
             spasshd.start()

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
 import pytest
+from lab.inside import port_answers
 from lab.network import CLIENT4, SERVER4, SERVER_NAME
-from lab.programs import Client, Daemon, Sshd, port_answers
+from lab.programs import Client, Daemon, Sshd
 
 from .conftest import Lab
 

@@ -23,6 +23,8 @@ pytestmark = [pytest.mark.login, pytest.mark.netns]
 @pytest.fixture(scope="module")
 def server(lab: Lab) -> Iterator[Spasshd]:
     spasshd = lab.spasshd("--protect", "tcp/22")
+    # So that none ends while a test looks at it.
+    spasshd.edit("lifetime = 15 ", "lifetime = 300 ")
     spasshd.start()
     yield spasshd
     assert spasshd.running.stop() == 0
@@ -76,7 +78,7 @@ def test_a_packet_is_explained_and_is_as_good_as_before(
         ]
         assert "ok  handshake  made by alice, with key 1 of 1" in lines
         assert lines[-1] == (
-            "ok  grant      192.0.2.2 may reach tcp/22 for 15 s (width address),"
+            "ok  grant      192.0.2.2 may reach tcp/22 for 300 s (width address),"
             " by nftables"
         )
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from lab.inside import port_answers
 from lab.nat import CHANGES_PORTS, CHANGES_PORTS_OF_TCP, KEEPS_PORTS, behind
 from lab.network import CLIENT4, SERVER4
-from lab.programs import Client, Spasshd, port_answers
+from lab.programs import Client, Spasshd
 from lab.users import set_lines
 
 from .conftest import Lab

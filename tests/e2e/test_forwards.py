@@ -40,7 +40,8 @@ def server(request: pytest.FixtureRequest, lab: Lab, inner: Inner) -> Iterator[S
     spasshd = lab.spasshd("--protect", "tcp/22", "--backend", request.param)
     with open(spasshd.config, "a", encoding="utf-8") as file:
         file.write(FORWARDS)
-    spasshd.edit("lifetime = 15 ", "lifetime = 3 ")
+    # So that none ends while a test looks at it.
+    spasshd.edit("lifetime = 15 ", "lifetime = 300 ")
     spasshd.start()
     yield spasshd
     assert spasshd.running.stop() == 0
@@ -51,6 +52,15 @@ def server(request: pytest.FixtureRequest, lab: Lab, inner: Inner) -> Iterator[S
 def alice(lab: Lab, server: Spasshd) -> Client:
     client = lab.client(server)
     set_lines(server, "alice", 'forwards = ["tcp/2222"]')
+    server.verb("reload")
+    return client
+
+
+@pytest.fixture(scope="module")
+def eve(lab: Lab, server: Spasshd) -> Client:
+    """Make a user whose grants are soon over."""
+    client = lab.client(server, "eve")
+    set_lines(server, "eve", 'forwards = ["tcp/2222"]', "lifetime = 3")
     server.verb("reload")
     return client
 
@@ -77,9 +87,10 @@ def test_a_port_leads_its_users_to_the_inner_host(
 
 
 def test_the_session_outlives_the_grant_and_a_restart_and_kill_cuts_it(
-    lab: Lab, server: Spasshd, alice: Client
+    lab: Lab, server: Spasshd, eve: Client
 ) -> None:
-    with session(alice, *SHELL, "v4.server.test") as login:
+    server.flush()
+    with session(eve, *SHELL, "v4.server.test") as login:
         server.wait_closed()
         assert login.lives()
         assert not connects(lab.client_host, SERVER4, 2222, 40002, 0.3)
@@ -96,6 +107,7 @@ def test_the_session_outlives_the_grant_and_a_restart_and_kill_cuts_it(
 def test_kill_cuts_the_forwarded_session_of_a_user(
     server: Spasshd, alice: Client
 ) -> None:
+    server.flush()
     with session(alice, *SHELL, "v4.server.test") as login:
         killed = server.verb("revoke", "--kill", "alice")
         assert killed.stdout == "grants taken back: 1\nconnections ended: 1\n"

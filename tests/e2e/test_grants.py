@@ -6,9 +6,10 @@ The client's own NAT, where a test makes one, is a rule in the client's namespac
 from collections.abc import Iterator
 
 import pytest
+from lab.inside import port_answers
 from lab.knocks import connects, knock
 from lab.network import CLIENT4, CLIENT6, SERVER4, SERVER6, STRANGER4
-from lab.programs import Client, Spasshd, port_answers
+from lab.programs import Client, Spasshd
 from lab.sessions import session
 from lab.users import set_lines
 
@@ -30,6 +31,8 @@ table ip nat {
 @pytest.fixture(scope="module", params=["nftables", "iptables"])
 def server(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Spasshd]:
     spasshd = lab.spasshd("--protect", "tcp/22", "--backend", request.param)
+    # So that none ends while a test looks at it.
+    spasshd.edit("lifetime = 15 ", "lifetime = 300 ")
     spasshd.start()
     yield spasshd
     assert spasshd.running.stop() == 0
@@ -76,7 +79,7 @@ def test_a_flow_is_open_for_the_port_that_was_named_and_for_no_other(
     server.flush()
     knock(alice, address, source=PORT, source_port=PORT)
 
-    said = f"granted user=alice address={source} port=tcp/22 seconds=15 width=flow"
+    said = f"granted user=alice address={source} port=tcp/22 seconds=300 width=flow"
     server.running.wait_log(f"{said} source_port={PORT}")
     (grant,) = server.status()["grants"]
     assert (grant["user"], grant["width"], grant["source_port"]) == (
@@ -135,7 +138,7 @@ def test_once_lets_one_login_in_which_lives_on(
 ) -> None:
     server.flush()
     with session(ona, "v4.server.test") as login:
-        assert "user=ona address=192.0.2.2 port=tcp/22 seconds=15 width=once" in (
+        assert "user=ona address=192.0.2.2 port=tcp/22 seconds=300 width=once" in (
             server.running.log
         )
         assert server.status()["grants"] == []

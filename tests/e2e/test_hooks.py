@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab.inside import udp
+from lab.inside import port_answers, udp
 from lab.knocker import Knocker
 from lab.knocks import knock
 from lab.network import CLIENT4, CLIENT6, SERVER4, SERVER6, wait_for
-from lab.programs import port_answers
 from lab.site import Site
 from lab.syscalls import children
 from lab.users import set_lines
@@ -208,8 +207,8 @@ def test_on_close_runs_when_the_listener_is_killed(lab: Lab, hooked: Hooked) -> 
 
 def test_on_close_runs_after_a_daemon_that_was_killed(lab: Lab, hooked: Hooked) -> None:
     client = lab.client(hooked.spasshd)
-    # So that it does not end before the daemon does.
-    set_lines(hooked.spasshd, "alice", "lifetime = 4")
+    # So that it does not end before the daemon does, on a busy machine either.
+    set_lines(hooked.spasshd, "alice", "lifetime = 8")
     hooked.spasshd.verb("reload")
     knock(client, SERVER4)
     hooked.wait_told("open", "alice")

@@ -54,7 +54,7 @@ def settle(pids: list[int]) -> None:
             since, seen = time.monotonic(), now
         return time.monotonic() - since > REPAIR_SECONDS + 0.5
 
-    wait_for(is_quiet, "the daemon to settle", 30, 0.1)
+    wait_for(is_quiet, "the daemon to settle", 60, 0.1)
 
 
 def timed_rules(network: Network) -> bool:

@@ -19,16 +19,17 @@ pytestmark = [pytest.mark.login, pytest.mark.netns]
 def server(lab: Lab) -> Iterator[Spasshd]:
     """Run the daemon once, so that it remembers since then."""
     spasshd = lab.spasshd("--protect", "tcp/22")
+    # So that none ends while a test looks at it.
+    spasshd.edit("lifetime = 15 ", "lifetime = 300 ")
     spasshd.start()
     spasshd.running.stop()
     yield spasshd
     spasshd.verb("stop", "--open", check=False)
 
 
-@pytest.fixture(scope="module")
-def recorded(lab: Lab, server: Spasshd) -> str:
-    """Record a knock that no daemon has heard."""
-    client = lab.client(server)
+def record(lab: Lab, server: Spasshd, user: str) -> str:
+    """Record a knock of a new user that no daemon has heard."""
+    client = lab.client(server, user)
     path = lab.path("knock.pcap")
     with recording(lab.server, path, "udp", "dst", "port", str(DEFAULT_KNOCK_PORT)):
         knock = client.popen("spassh", "proxy", "v4.server.test", "22")
@@ -53,8 +54,10 @@ def state(spasshd: Spasshd) -> dict[str, bytes]:
 
 
 def test_a_file_is_explained_then_run_and_is_a_replay_from_then_on(
-    lab: Lab, server: Spasshd, recorded: str
+    lab: Lab, server: Spasshd
 ) -> None:
+    recorded = record(lab, server, "alice")
+    server.flush()
     before = state(server)
     for _ in range(2):
         explained = server.verb("explain", recorded)
@@ -78,13 +81,14 @@ def test_a_file_is_explained_then_run_and_is_a_replay_from_then_on(
     assert first["steps"][-1]["name"] == "replay"
 
 
-def test_a_file_may_come_through_a_pipe(
-    lab: Lab, server: Spasshd, recorded: str
-) -> None:
+def test_a_file_may_come_through_a_pipe(lab: Lab, server: Spasshd) -> None:
+    recorded = record(lab, server, "bob")
     argv = ["sh", "-c", 'cat "$0" | spasshd run --pcap - --config "$1"']
+    server.flush()
     done = lab.server.run([*argv, recorded, server.config])
-    assert "ready" in done.stderr
+    assert f"granted user=bob address={CLIENT4} port=tcp/22" in done.stderr
     assert "stopped" in done.stderr
+    assert set(grants(server)) == {CLIENT4}
 
 
 def test_what_is_no_capture_file_starts_nothing(lab: Lab, server: Spasshd) -> None:

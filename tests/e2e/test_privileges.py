@@ -308,7 +308,7 @@ class TestAGranterWithSuchAListener:
         granter.begin()
         with granter.socket:
             yield granter
-        assert granter.process.wait(20) in {0, 1}
+        assert granter.process.wait(60) in {0, 1}
 
     @pytest.mark.parametrize(
         "data",
@@ -391,7 +391,7 @@ class TestAGranterWithSuchAListener:
         self, lonely: Site, granter: Taken, data: bytes
     ) -> None:
         assert granter.ask(data) == 0
-        assert granter.process.wait(20) == 1
+        assert granter.process.wait(60) == 1
         assert "granter:" in granter.log
         assert lonely.grants() == []
         assert lonely.in_place()
@@ -401,5 +401,5 @@ class TestAGranterWithSuchAListener:
     ) -> None:
         granter = Taken(lonely.host, lonely.spasshd)
         granter.socket.close()
-        assert granter.process.wait(20) == 0
+        assert granter.process.wait(60) == 0
         assert not lonely.in_place()

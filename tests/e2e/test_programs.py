@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.login, pytest.mark.netns]
 MODES = {"fdpass": (), "relay": RELAY}
 HOSTS = {"ipv4": "v4.server.test", "ipv6": "v6.server.test"}
 
-BIG = 20_000_000
+BIG = 4_000_000
+"""Bytes: more than every buffer on the way holds."""
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def kill(site: Site, name: str) -> None:
     process = site.spasshd.running.process
     (granter,) = children(process.pid)
     end({"listener": process.pid, "granter": granter}[name])
-    assert process.wait(20) != 0
+    assert process.wait(60) != 0
     wait_for(lambda: not is_there(granter), "the granter to leave")
 
 
@@ -183,7 +183,7 @@ def test_a_disk_that_fills_up_stops_no_grant_and_lets_no_replay_in(
             site.outcome(sock, packets[-1])
             return 'problem="none any more"' in daemon.log
 
-        wait_for(tell, "the store to be written again", 20, 0.2)
+        wait_for(tell, "the store to be written again", interval=0.2)
         kill(site, "granter")
         site.spasshd.start()
         assert site.outcome(sock, users[2].seal()) == "granted"

@@ -4,9 +4,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from lab.inside import port_answers
 from lab.knocks import knock
 from lab.network import CLIENT6, SERVER4, SERVER6
-from lab.programs import Client, Spasshd, port_answers
+from lab.programs import Client, Spasshd
 from lab.sessions import session
 
 from .conftest import Lab
@@ -20,6 +21,8 @@ CLOSED = 255
 @pytest.fixture(scope="module", params=["nftables", "iptables"])
 def server(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Spasshd]:
     spasshd = lab.spasshd("--protect", "tcp/22", "--backend", request.param)
+    # So that none ends while a test looks at it.
+    spasshd.edit("lifetime = 15 ", "lifetime = 300 ")
     spasshd.start()
     yield spasshd
     assert spasshd.running.stop() == 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab.inside import answers, door, udp
+from lab.inside import door, port_answers, udp
 from lab.knocker import Knocker
 from lab.machine import Machine, Service
 from lab.network import SERVER4, Network, wait_for
@@ -71,13 +71,13 @@ def test_the_service_guards_the_port_in_its_sandbox(
     assert min(programs) > machine
 
     with udp(network.client) as sock, door(network.server):
-        assert not answers(network.client, SERVER4)
+        assert not port_answers(network.client, SERVER4, 22, 0.3)
         assert site.outcome(sock, alice.seal(lifetime=300)) == "granted"
-        assert answers(network.client, SERVER4)
+        assert port_answers(network.client, SERVER4, 22)
         for verb in ("reload", "restart"):
             service.machine.run("systemctl", verb, "spasshd")
-            assert answers(network.client, SERVER4)
-            assert not answers(network.stranger, SERVER4)
+            assert port_answers(network.client, SERVER4, 22)
+            assert not port_answers(network.stranger, SERVER4, 22, 0.3)
         assert site.outcome(sock, alice.seal()) == "granted"
     assert "error" not in service.journal
 
@@ -96,8 +96,8 @@ def test_systemd_ends_a_service_that_hangs_and_starts_it_anew(
     wait_for(lambda: service.show("NRestarts") == "1", "the watchdog to bite", 30)
 
     with udp(network.client) as sock, door(network.server):
-        assert not answers(network.client, SERVER4)
+        assert not port_answers(network.client, SERVER4, 22, 0.3)
         wait_for(lambda: service.show("ActiveState") == "active", "the restart", 30)
         assert not set(before) & set(service.programs())
         assert site.outcome(sock, alice.seal()) == "granted"
-        assert answers(network.client, SERVER4)
+        assert port_answers(network.client, SERVER4, 22)

@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from lab.inside import port_answers
 from lab.knocks import keys_of
 from lab.network import CLIENT4, SERVER4, SERVER6, STRANGER4, wait_for
 from lab.packets import datagrams, send
-from lab.programs import Client, Spasshd, port_answers, recording
+from lab.programs import Client, Spasshd, recording
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.keys import SECRET, decode_key
@@ -108,7 +109,9 @@ def test_a_replay_from_another_source_is_refused_and_logged_once(
     send(lab.stranger, SERVER4, recorded)
 
     server.running.wait_log(f"replayed user=alice address={STRANGER4}")
+    # The answer comes after whatever else the daemon had to say.
     assert [one["address"] for one in server.status()["grants"]] in ([], [CLIENT4])
+    assert server.running.log.count("replayed") == 1
     assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
 
 

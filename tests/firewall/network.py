@@ -36,7 +36,7 @@ PATIENCE = 5.0
 """Seconds to wait for an answer that should come. It is over as soon as one does."""
 # A veth answers in the system call that sends: this is some hundred times as long.
 _SILENCE_SECONDS = 0.03
-_DEADLINE_SECONDS = 20.0
+_DEADLINE_SECONDS = 60.0
 
 _SERVER_MAC = "02:00:00:00:00:01"
 _CLIENT_MAC = "02:00:00:00:00:02"
@@ -56,9 +56,14 @@ def wait_for(
 
 
 def sh(*argv: str, text: str = "") -> str:
-    """Run a program of the system and return what it printed."""
+    """Run a program of the system and return what it printed.
+
+    iptables-legacy has one lock for all namespaces, so it may have to wait for others.
+    """
+    if re.fullmatch("ip6?tables(-legacy|-nft)?(-restore)?", argv[0]):
+        argv = (argv[0], "-w", *argv[1:])
     done = subprocess.run(
-        argv, input=text, text=True, capture_output=True, check=False, timeout=30
+        argv, input=text, text=True, capture_output=True, check=False, timeout=120
     )
     assert not done.returncode, f"{' '.join(argv)}: {done.stderr}"
     return done.stdout

@@ -18,6 +18,9 @@ _CLONE_NEWNET = 0x4000_0000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+_library = threading.Lock()
+"""libnftables is not for two threads at once."""
+
 _T = TypeVar("_T")
 
 
@@ -44,6 +47,12 @@ def inside(host: Host, work: Callable[[], _T]) -> _T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def ask_kernel(host: Host, work: Callable[[], _T]) -> _T:
+    """Return what `work` returns, which asks the packet filter of `host`."""
+    with _library:
+        return inside(host, work)
 
 
 def another_server(network: Network, number: int) -> tuple[Host, str]:
@@ -90,21 +99,23 @@ def door(host: Host, port: int = 22) -> Iterator[None]:
         thread.join()
 
 
-def answers(host: Host, address: str, port: int = 22, seconds: float = 0.2) -> bool:
-    """Tell whether a connection from `host` gets any answer within `seconds`."""
-    return inside(host, lambda: _answers(address, port, seconds))
+def port_answers(host: Host, address: str, port: int, seconds: float = 1) -> bool:
+    """Tell whether a plain TCP connection gets through; a drop takes `seconds`.
+
+    The SYN leaves in the call that connects, before the time begins to run. An answer
+    that is none of the two, such as a refusal, is an error.
+    """
+    return inside(host, lambda: _connects(address, port, seconds))
 
 
-def _answers(address: str, port: int, seconds: float) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+def _connects(address: str, port: int, seconds: float) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.settimeout(seconds)
         try:
             sock.connect((address, port))
         except TimeoutError:
             return False
-        except OSError:
-            # Refused is an answer, too.
-            return True
         return True
 
 

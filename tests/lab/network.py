@@ -35,15 +35,20 @@ class LabError(Exception):
 
 
 def wait_for(
-    condition: Callable[[], _T], what: str, seconds: float = 20, interval: float = 0.01
+    condition: Callable[[], _T], what: str, seconds: float = 60, interval: float = 0.01
 ) -> _T:
-    """Wait until `condition` returns something true, and return that."""
+    """Wait until `condition` returns something true, and return that.
+
+    What counts is a look that began when the time was over: on a busy machine one look
+    may take long, and what it saw is no news by then.
+    """
     end = time.monotonic() + seconds
     while True:
+        is_last = time.monotonic() > end
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if is_last:
             raise LabError(f"waited {seconds} s in vain: {what}")
         time.sleep(interval)
 

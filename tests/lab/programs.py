@@ -1,15 +1,19 @@
 """The programs of the lab: sshd and spasshd on the server, ssh on the client."""
 
-import json
 import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from spassh_server import config
+from spassh_server.clock import wall_clock
+from spassh_server.firewall.select import choose
+from spassh_server.verbs.status import state_of
+
+from .inside import ask_kernel
 from .network import SERVER_NAME, Host, LabError, run, wait_for
 
 REPOSITORY = os.path.dirname(
@@ -31,7 +35,7 @@ class Daemon:
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def wait_log(self, words: str, seconds: float = 30) -> None:
+    def wait_log(self, words: str, seconds: float = 60) -> None:
         """Wait until `words` stand in the log."""
 
         def seen() -> bool:
@@ -47,7 +51,7 @@ class Daemon:
         """Signal the program, and wait for its end; return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 class Sshd(Daemon):
@@ -134,13 +138,20 @@ class Spasshd:
         return added.stdout.strip()
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self.verb("status", "--json").stdout)
-        return status
+        """Return what `spasshd status --json` prints, without starting it."""
+        settings = config.load(self.config)
+        return ask_kernel(self.host, lambda: state_of(settings))
 
     def flush(self) -> None:
         """Take every live grant back, so that the next test begins with none."""
-        script = os.path.join(os.path.dirname(__file__), "flush.py")
-        self.host.run([sys.executable, script, self.config])
+        settings = config.load(self.config)
+
+        def revoke_all() -> None:
+            firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
+            for active in firewall.grants():
+                firewall.revoke(active.grant)
+
+        ask_kernel(self.host, revoke_all)
 
     def wait_grants(self, users: set[str]) -> None:
         """Wait until these users, and nobody else, have grants."""
@@ -148,11 +159,13 @@ class Spasshd:
         def names() -> set[str]:
             return {one["user"] for one in self.status()["grants"]}
 
-        wait_for(lambda: names() == users, f"grants of {users}", interval=0.1)
+        wait_for(lambda: names() == users, f"grants of {users}", interval=0.05)
 
     def wait_closed(self) -> None:
         """Wait until the kernel holds no grant."""
-        wait_for(lambda: not self.status()["grants"], "the grants to end", 30, 0.1)
+        wait_for(
+            lambda: not self.status()["grants"], "the grants to end", interval=0.05
+        )
 
 
 class Client:
@@ -220,21 +233,6 @@ class Client:
 
 RELAY = ("-o", "ProxyUseFdpass=no", "-o", "ProxyCommand=spassh proxy %h %p")
 """Options for ssh that turn the example's descriptor passing into a relay."""
-
-
-def port_answers(host: Host, address: str, port: int, seconds: float = 1) -> bool:
-    """Tell whether a plain TCP connection gets through; a drop takes `seconds`."""
-    wait = str(seconds)
-    argv = [
-        "timeout",
-        wait,
-        "bash",
-        "-c",
-        'exec 3<>"/dev/tcp/$0/$1"',
-        address,
-        str(port),
-    ]
-    return host.run(argv, check=False).returncode == 0
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Session:
 
     def wait_ended(self) -> int:
         """Wait until ssh has noticed the end by itself; return its exit status."""
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """A host with a spasshd on it, as a test sees it from outside and from inside."""
 
 import socket
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,14 +9,11 @@ from spassh_server.clock import wall_clock
 from spassh_server.firewall import ActiveGrant, Firewall
 from spassh_server.firewall.select import choose
 
-from .inside import inside
+from .inside import ask_kernel
 from .network import Host, wait_for
 from .programs import Spasshd
 
 _T = TypeVar("_T")
-
-_library = threading.Lock()
-"""libnftables is not for two threads at once."""
 
 
 class Site:
@@ -61,9 +57,8 @@ class Site:
 
     def _ask_kernel(self, question: Callable[[Firewall], _T]) -> _T:
         def ask() -> _T:
-            with _library:
-                settings = self.config
-                firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
-                return question(firewall)
+            settings = self.config
+            firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
+            return question(firewall)
 
-        return inside(self.host, ask)
+        return ask_kernel(self.host, ask)

@@ -1,4 +1,4 @@
-"""Count the system calls of a program that runs, and kill it at one of them."""
+"""Count the system calls of a program that runs, and kill or stop it at one of them."""
 
 import os
 import signal
@@ -32,11 +32,17 @@ class Trace:
         """Tell whether the program is dead, or sleeps until something happens."""
         return state(self._pid) in "ZX" or self._sleeps()
 
+    def was_hit(self) -> bool:
+        """Tell whether the program is dead, or was stopped."""
+        return not is_there(self._pid) or "--- stopped by SIGSTOP ---" in self._lines()
+
     def steps(self) -> list[Step]:
         """Return the calls after the one that it slept in."""
         counts: Counter[str] = Counter()
         steps = []
         for line in self._lines()[1:]:
+            if line.startswith("--- "):
+                continue
             name = line.split("(", 1)[0]
             counts[name] += 1
             steps.append(Step(name, counts[name]))
@@ -55,11 +61,16 @@ class Trace:
 
 
 @contextmanager
-def traced(pid: int, path: str, kill: Step | None = None) -> Iterator[Trace]:
-    """Look on what the program calls; end it at the entry of `kill`."""
-    argv = ["strace", "-p", str(pid), "-o", path, "-e", "signal=none"]
-    if kill is not None:
-        argv += ["-e", f"inject={kill.name}:signal=KILL:when={kill.number}"]
+def traced(
+    pid: int, path: str, at: Step | None = None, how: signal.Signals = signal.SIGKILL
+) -> Iterator[Trace]:
+    """Look on what the program calls; send it the signal `how` at the entry of `at`.
+
+    One that is to be stopped gets as far as the end of that call.
+    """
+    argv = ["strace", "-p", str(pid), "-o", path, "-e", "signal=STOP"]
+    if at is not None:
+        argv += ["-e", f"inject={at.name}:signal={how.name}:when={at.number}"]
     strace = subprocess.Popen(argv, stderr=subprocess.PIPE)
     assert strace.stderr is not None
     try:

@@ -5,14 +5,21 @@ import re
 import stat
 import subprocess
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from lab.unit import IPTABLES, SERVER, UNIT, needs_systemd, values
 
 from spassh_server import cli, config
+from spassh_server.daemon import DaemonError
+from spassh_server.libpcap import CaptureError
+from spassh_server.listener import GranterGoneError
 from spassh_server.privsep import sandbox
-from spassh_server.verbs import init
+from spassh_server.privsep.message import MessageError
+from spassh_server.privsep.sandbox import SandboxError
+from spassh_server.toml import ConfigError
+from spassh_server.verbs import init, run
 
 README = " ".join((SERVER.parent / "README.md").read_text(encoding="utf-8").split())
 MAN = " ".join((SERVER.parent / "man" / "spasshd.8").read_text("ascii").split())
@@ -168,8 +175,43 @@ def test_the_started_verbs_exist() -> None:
         assert cli._parser().parse_args([verb]).module == verb
 
 
-def test_the_guard_is_started_again_whatever_happens() -> None:
-    assert value("Restart") == "on-failure"
+def is_started_again(status: int) -> bool:
+    """Tell whether systemd starts what has exited so: see systemd.service(5)."""
+    if str(status) in values("RestartPreventExitStatus"):
+        return False
+    if status == 0 or str(status) in values("SuccessExitStatus"):
+        return value("Restart") in {"always", "on-success"}
+    return value("Restart") in {"always", "on-failure"}
+
+
+def exit_status(end: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return the exit status of a daemon that ends so."""
+    monkeypatch.setattr(run, "run_daemon", lambda *_: end())
+    monkeypatch.setattr(config, "load", lambda _: configuration())
+    return cli.main(["run"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CaptureError("eth0: the interface is gone"),
+        ConfigError(config.DEFAULT_PATH, 1, "lifetme", "unknown key", ""),
+        DaemonError("the granter is still busy"),
+        GranterGoneError(),
+        MessageError("no such type"),
+        OSError(28, "No space left on device"),
+        SandboxError("privileges came back"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_guard_is_started_again_whatever_happens(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert is_started_again(exit_status(fail, monkeypatch))
+    # However often that is.
     assert value("StartLimitIntervalSec") == "0"
 
 
@@ -179,6 +221,10 @@ def test_the_watchdog_wakes_both_programs_as_often_as_the_texts_say() -> None:
     assert ".Li WatchdogSec=5min , so that both programs wake up every 150 seconds" in (
         MAN
     )
+
+
+def test_the_guard_that_was_stopped_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_started_again(exit_status(lambda: None, monkeypatch))
 
 
 def test_the_drop_comes_before_the_network_and_waits_for_nothing_of_it() -> None:
