@@ -77,8 +77,6 @@ def test_a_clock_that_is_set_back_while_the_daemon_is_dead_leaves_no_hole(
     else:
         shut = not port_answers(network.client, SERVER4, 22, 0.3)
         assert shut, "the kernel goes by two dates"
-            "the kernel goes by two dates"
-        )
 
     site.spasshd.start()
 
