@@ -1,15 +1,22 @@
 """What the listener asks of the granter, and what becomes of it.
 
 What waits is bounded everywhere, so that a busy firewall never stops the listener, and
-nothing here ever blocks.
+nothing here ever blocks. Few requests are on their way at once: what the granter has to
+read is in one line, behind which everybody waits.
 """
 
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Container
 from typing import Any
 
-from .limits import MAX_GRANTS_PER_USER, MAX_OUTSTANDING_GRANTS, MAX_WAITING_GRANTS
+from .fair_lines import FairLines
+from .limits import (
+    MAX_GRANTS_PER_USER,
+    MAX_OUTSTANDING_GRANTS,
+    MAX_WAITING_GRANTS,
+    MAX_WAITING_PER_USER,
+)
 from .policy import Approval, Order
 from .privsep import message
 from .privsep.message import Answer, GrantMessage, Revoke, RunMessage
@@ -28,7 +35,7 @@ class Asking:
         self._report = report
         self._live = GrantQuota(MAX_GRANTS_PER_USER)
         self._number = 0
-        self._waiting: deque[Approval | Order] = deque()
+        self._waiting: FairLines[Approval | Order] = FairLines()
         self._outstanding: dict[int, Approval | Order] = {}
         self._replies: dict[int, tuple[Revoke, Reply]] = {}
 
@@ -40,10 +47,10 @@ class Asking:
     def approve(self, approval: Approval) -> None:
         """Ask for a grant, unless its user has too many."""
         user, grant, seconds = approval
-        if len(self._waiting) >= MAX_WAITING_GRANTS:
+        if not self._has_room(user):
             self._report.count("busy")
         elif self._live.allow(user, grant, seconds, time.monotonic()):
-            self._waiting.append(approval)
+            self._waiting.add(approval)
             self._send_waiting()
         else:
             reason = "too many live grants"
@@ -51,25 +58,23 @@ class Asking:
 
     def order(self, order: Order) -> None:
         """Ask for a command."""
-        if len(self._waiting) >= MAX_WAITING_GRANTS:
+        if not self._has_room(order.user):
             self._report.count("busy")
             return
-        self._waiting.append(order)
+        self._waiting.add(order)
         self._send_waiting()
 
     def revoke(self, wanted: Revoke, reply: Reply) -> None:
         """Ask for grants to be taken back; `reply` gets what became of it."""
         # What waits here would be asked for afterwards, and be there when all is gone.
-        self._waiting = deque(
-            one for one in self._waiting if not _concerns(wanted, one)
-        )
+        self._waiting.drop(lambda one: _concerns(wanted, one))
         number = self._next()
         self._replies[number] = (wanted, reply)
         self._send(message.encode_revoke(wanted._replace(number=number)))
 
     def keep(self, users: Container[str]) -> None:
         """Ask for nothing more for those who are not among `users` any more."""
-        self._waiting = deque(one for one in self._waiting if one.user in users)
+        self._waiting.drop(lambda one: one.user not in users)
 
     def answered(self, answer: Answer) -> None:
         """Take an answer in. One to a question that nobody asked is ignored."""
@@ -117,9 +122,17 @@ class Asking:
             reason = f"command {name} cannot run"
             self._report.denied("failed", order.user, order.address, reason)
 
+    def _has_room(self, user: str) -> bool:
+        if self._waiting.waiting(user) >= MAX_WAITING_PER_USER:
+            return False
+        return len(self._waiting) < MAX_WAITING_GRANTS
+
     def _send_waiting(self) -> None:
-        while self._waiting and len(self._outstanding) < MAX_OUTSTANDING_GRANTS:
-            asked = self._waiting.popleft()
+        while len(self._outstanding) < MAX_OUTSTANDING_GRANTS:
+            under_way = Counter(one.user for one in self._outstanding.values())
+            asked = self._waiting.take(under_way)
+            if asked is None:
+                return
             number = self._next()
             self._outstanding[number] = asked
             self._send(_encode(asked, number))

@@ -31,8 +31,9 @@ MAX_PROGRAM_WORDS: Final = 64
 ADDRESSES_PER_USER: Final = 64
 """Addresses of a user that the granter keeps in mind, to end their connections."""
 
-FRAMES_PER_TURN: Final = 256
-"""Frames read from one capture before the others, signals and answers get a turn."""
+FRAMES_PER_TURN: Final = 32
+"""Frames read from one capture before the others, signals and answers get a turn. With
+more, the granter would be done with MAX_OUTSTANDING_GRANTS and wait for us."""
 
 SNAPLEN: Final = 2048
 """Bytes of a frame that libpcap keeps: the largest datagram and every header before."""
@@ -58,10 +59,14 @@ CONTROL_CONNECTIONS: Final = 16
 REPAIR_SECONDS: Final = 1
 """Shortest time between two looks at whether foreign chains still lead to ours."""
 
-MAX_OUTSTANDING_GRANTS: Final = 64
-"""Grants on their way to the granter: fewer than fill the socket, so nobody blocks."""
+MAX_OUTSTANDING_GRANTS: Final = 8
+"""Grants on their way to the granter, which takes them in the order of their coming: as
+few as keep it busy, so that who asks next does not wait for many of somebody else. And
+fewer than fill the socket, so nobody blocks."""
 MAX_WAITING_GRANTS: Final = 4096
 """Grants that wait in the listener for their turn; more are dropped and counted."""
+MAX_WAITING_PER_USER: Final = 128
+"""The same of one user: more than REQUEST_BURST."""
 
 MAX_TOLD_ERRORS: Final = 50
 """Errors of a reload that whoever asked for it is told; the log has them all."""

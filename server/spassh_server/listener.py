@@ -26,6 +26,7 @@ from .envelope import Envelope
 from .firewall import Width
 from .libpcap import CaptureError
 from .limits import (
+    MAX_OUTSTANDING_GRANTS,
     REQUEST_BURST,
     REQUESTS_PER_SECOND,
     SYNC_QUIET_MS,
@@ -73,6 +74,8 @@ class Listener:
         self._granter = granter
         self._control = server
         self._poll = poll
+        self._answers = select.poll()
+        self._answers.register(granter, select.POLLIN)
         self._notifier = notifier
         self._opener = NativeOpener(keys, Users([]))
         self._world = World(
@@ -233,6 +236,16 @@ class Listener:
             raise GranterGoneError from error
 
     def _read_granter(self) -> None:
+        """Read what the granter has said, as much as it is asked at once.
+
+        One answer for each turn would leave it idle while there are many frames.
+        """
+        for _ in range(MAX_OUTSTANDING_GRANTS):
+            self._read_answer()
+            if not self._answers.poll(0):
+                return
+
+    def _read_answer(self) -> None:
         try:
             data, fds, _, _ = socket.recv_fds(self._granter, message.SIZE + 1, 1)
         except OSError as error:

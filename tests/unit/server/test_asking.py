@@ -1,5 +1,6 @@
 """What the listener asks of the granter, without either of them."""
 
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from spassh_server.limits import (
     MAX_GRANTS_PER_USER,
     MAX_OUTSTANDING_GRANTS,
     MAX_WAITING_GRANTS,
+    MAX_WAITING_PER_USER,
+    REQUEST_BURST,
 )
 from spassh_server.policy import Approval, Order
 from spassh_server.privsep import message
@@ -145,6 +148,45 @@ def test_more_than_can_wait_is_dropped_and_counted(
     assert len(asked.sent) == 2
 
 
+def test_the_burst_of_one_user_delays_nobody_else(asked: Asked) -> None:
+    """With a slow packet filter, it would by the time that the whole burst takes."""
+    for number in range(REQUEST_BURST):
+        asked.asking.approve(approval(number))
+    asked.asking.approve(approval(900, "bob"))
+    asked.asking.order(ORDER._replace(user="eve"))
+    under_way = len(asked.sent)
+    assert under_way <= 8
+    for number in range(1, 5):
+        asked.answer(message.GRANTED, number)
+    assert _users(asked.sent[under_way:]) == ["bob", "eve", "ada", "ada"]
+
+
+def test_the_bursts_of_two_users_go_on_side_by_side(asked: Asked) -> None:
+    for user in ("ada", "bob"):
+        for number in range(20):
+            asked.asking.approve(approval(number, user))
+    for number in range(1, MAX_OUTSTANDING_GRANTS + 1):
+        asked.answer(message.GRANTED, number)
+    # What is done makes room for the one who has less under way, until both have half.
+    half = MAX_OUTSTANDING_GRANTS // 2
+    users = _users(asked.sent[MAX_OUTSTANDING_GRANTS:])
+    assert users == ["bob"] * half + ["ada"] * half
+    for number in range(MAX_OUTSTANDING_GRANTS + 1, 41):
+        asked.answer(message.GRANTED, number)
+    assert asked.asking.idle
+    assert Counter(_users(asked.sent)) == {"ada": 20, "bob": 20}
+
+
+def test_one_user_does_not_take_all_the_room_to_wait(asked: Asked) -> None:
+    """An extension takes no other grant, so no quota bounds how many wait."""
+    for _ in range(MAX_OUTSTANDING_GRANTS + MAX_WAITING_PER_USER + 2):
+        asked.asking.approve(approval())
+    asked.asking.order(ORDER)
+    assert asked.report.counters == {"busy": 3}
+    asked.asking.approve(approval(user="bob"))
+    assert asked.report.counters == {"busy": 3}
+
+
 def test_an_administrator_does_not_wait_behind_a_busy_granter(asked: Asked) -> None:
     for number in range(MAX_OUTSTANDING_GRANTS + 1):
         asked.asking.approve(approval(number))
@@ -257,7 +299,7 @@ class TestTheGrantsOfOneUser:
     [
         (Revoke(0, user="ada"), ["bob"]),
         (Revoke(0, user="eve"), ["ada", "bob", "ada"]),
-        (Revoke(0, address=host(900)), ["bob", "ada"]),
+        (Revoke(0, address=host(900)), ["ada", "bob"]),
         (Revoke(0), []),
     ],
 )
