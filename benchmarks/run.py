@@ -10,6 +10,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "tests"))
 
 import opening
+import relaying
 import startup
 from figures import HEADER, Figures
 from lab.network import Network
@@ -21,7 +22,7 @@ def measure() -> list[Figures]:
         "pypi": os.path.dirname(sys.executable),
         "debian": os.path.join(_ROOT, ".venv-debian", "bin"),
     }
-    figures = startup.measure(bin_dirs)
+    figures = startup.measure(bin_dirs) + relaying.measure(bin_dirs["pypi"])
     made = 0
 
     with tempfile.TemporaryDirectory(prefix="spassh-bench-") as directory:

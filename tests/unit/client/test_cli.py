@@ -251,16 +251,55 @@ def test_an_interrupt_ends_it_quietly(
     assert (running.returncode, out, err) == (130, b"", b"")
 
 
-def test_a_hang_up_ends_a_relay_quietly(program: Spassh, gate: Gate) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGHUP, -signal.SIGHUP),
+        (signal.SIGTERM, -signal.SIGTERM),
+        (signal.SIGINT, 130),
+    ],
+)
+def test_a_signal_ends_a_relay_quietly(
+    program: Spassh, gate: Gate, number: signal.Signals, code: int
+) -> None:
     gate.open()
     running = program.start("proxy", host_of(gate), str(gate.port))
     with gate.accept() as theirs:
         theirs.sendall(b"x")
         assert running.stdout is not None
         assert running.stdout.read(1) == b"x"
-        running.send_signal(signal.SIGHUP)
+        running.send_signal(number)
         out, err = running.communicate(timeout=PATIENCE)
-    assert (running.returncode, out, err) == (-signal.SIGHUP, b"", b"")
+        theirs.settimeout(PATIENCE)
+        assert theirs.recv(1) == b""
+    assert (running.returncode, out, err) == (code, b"", b"")
+
+
+def test_a_relay_holds_no_more_than_it_says(program: Spassh, gate: Gate) -> None:
+    """Where splice(2) has no part in it: a socket as standard input and output."""
+    ours, theirs = socket.socketpair()
+    gate.open()
+    words = ("proxy", host_of(gate), str(gate.port))
+    with ours, theirs:
+        running = program.start(*words, stdin=theirs.fileno(), stdout=theirs.fileno())
+        theirs.close()
+        with gate.accept() as server:
+            server.sendall(b"x")
+            assert ours.recv(1) == b"x"
+            before = most_memory(running)
+            block = bytes(1 << 20)
+            for _ in range(32):
+                server.sendall(block)
+                assert len(ours.recv(len(block), socket.MSG_WAITALL)) == len(block)
+            assert most_memory(running) - before <= 1024
+            ours.close()
+            running.wait(PATIENCE)
+
+
+def most_memory(program: Program) -> int:
+    """Return the most KiB of memory that a program has had."""
+    status = Path(f"/proc/{program.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
 
 
 def test_a_relay_whose_reader_has_gone_ends_quietly(
