@@ -144,7 +144,7 @@ def _serve(up: Flow, down: Flow) -> None:
     """Serve both flows until they are over, or until the output is in vain."""
     # macOS reports the hang-up of a pipe to those only who ask for it. Of a socket it
     # reports one already when its other side has stopped to speak, so we do not ask.
-    hang_up = 0
+    hang_up = select.POLLHUP if S_ISFIFO(os.fstat(down.sink).st_mode) else 0
     while not (up.over and down.over):
         poll = select.poll()
         for fd, events in _interests(up, down, hang_up).items():

@@ -543,7 +543,7 @@ class TestUsers:
 
 
 def test_all_answers_that_may_be_on_their_way_are_read_in_one_turn(rig: Rig) -> None:
-    """Else a burst of frames would keep the granter waiting. Frames come before more."""
+    """Else a burst of frames would keep the granter waiting. Frames come first then."""
     most = limits.MAX_OUTSTANDING_GRANTS
     count = most + 2
     rig.frames(*(sealed() for _ in range(count)))
