@@ -71,7 +71,8 @@ def plainly(
         target,
         errors,
         timeout,
-        f"if spassh guards it, 'spassh import --host {target.host}' opens it",
+        "if spassh guards it, it has to be among the hosts of a profile: see"
+        " 'spassh list'",
     )
 
 

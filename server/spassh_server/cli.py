@@ -18,8 +18,12 @@ EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
+EXIT_STOPPED = 4
+"""Of `run`, after 'spasshd stop'. By it a service manager can tell that from a signal
+of somebody who did not mean to leave the ports shut to everybody."""
 
-_EPILOG = """exit status: 0 success, 1 error, 2 usage, 3 spasshd is not running.
+_EPILOG = """exit status: 0 success, 1 error, 2 usage, 3 spasshd is not running,
+4 run was ended by 'spasshd stop'.
 The manual: spasshd(8), spasshd.toml(5)."""
 
 

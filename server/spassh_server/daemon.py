@@ -53,8 +53,8 @@ class DaemonError(Exception):
         self.hint = hint
 
 
-def run(config: Config, pcap: str = "") -> None:
-    """Run the daemon until it is told to stop.
+def run(config: Config, pcap: str = "") -> bool:
+    """Run the daemon until it is told to stop; return whether the stop verb did.
 
     Args:
         config: what spasshd.toml says.
@@ -90,7 +90,7 @@ def run(config: Config, pcap: str = "") -> None:
         store = ReplayStore(state, now_ms(), boot, mark)
         for problem in filter(None, (store.lost, store.problem)):
             events.error(problem, "packets made before this start are not accepted")
-        Listener(
+        return Listener(
             config=config,
             keys=keys,
             captures=captures,
@@ -203,7 +203,10 @@ def _open_state_directory(path: str, account: Account) -> int:
         if (status.st_uid, status.st_gid, mode) != (*account, 0o700):
             _give_state_directory(path, account)
     except OSError as error:
-        raise DaemonError(f"{path}: {error.strerror}") from error
+        hint = ""
+        if isinstance(error, PermissionError):
+            hint = f"make it that of the account {account.uid}, which 'user' names"
+        raise DaemonError(f"{path}: {error.strerror}", hint) from error
     return place
 
 

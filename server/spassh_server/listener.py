@@ -92,11 +92,15 @@ class Listener:
         self._store_problem = store.problem
         self._ready = False
         self._stopping = False
+        self._for_good = False
         self._pinged = 0.0
         self._damage: CaptureError | None = None
 
-    def serve(self) -> None:
+    def serve(self) -> bool:
         """Work until SIGTERM, SIGINT or the stop verb, or until the files are read.
+
+        Returns:
+            Whether it was the stop verb: then nobody is to start us again.
 
         Raises:
             GranterGoneError: the granter left.
@@ -137,6 +141,7 @@ class Listener:
         events.say("stopped")
         if self._damage is not None:
             raise self._damage
+        return self._for_good
 
     def _until_next(self) -> int | None:
         """Return the milliseconds after which to go on even if nothing happens."""
@@ -323,7 +328,7 @@ class Listener:
             elif request == control.RELOAD:
                 self._send(self._reload.begin(answer))
             elif request == control.STOP:
-                self._stopping = True
+                self._stopping = self._for_good = True
                 answer({})
             else:
                 self._revoke(request, answer)

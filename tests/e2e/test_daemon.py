@@ -15,6 +15,8 @@ from lab.notify import ALIVE, READY, STOPPING, managed
 from lab.programs import Spasshd
 from lab.syscalls import children, fields, state
 
+from spassh_server.cli import EXIT_STOPPED
+
 from .conftest import Lab
 
 pytestmark = [pytest.mark.login, pytest.mark.netns]
@@ -250,13 +252,30 @@ def test_a_restart_leaves_no_moment_without_the_drop(lab: Lab, server: Spasshd) 
         wait_for(lambda: silence.answered, "an answer")
 
 
+@pytest.mark.parametrize("mistake", ["lifetme = 9", "= ["])
+def test_the_way_back_is_open_whatever_the_configuration_is_like(
+    lab: Lab, mistake: str
+) -> None:
+    spasshd = lab.spasshd("--protect", "tcp/22")
+    spasshd.start()
+    assert spasshd.running.stop() == 0
+    assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
+    with open(spasshd.config, "a", encoding="utf-8") as file:
+        file.write(f"{mistake}\n")
+
+    done = spasshd.verb("stop", "--open")
+
+    assert spasshd.firewall_name in done.stderr
+    assert port_answers(lab.stranger, SERVER4, 22)
+
+
 def test_stop_keeps_the_drop_and_stop_open_takes_everything_away(
     lab: Lab, server: Spasshd
 ) -> None:
     told = json.loads(server.verb("status", "--json").stdout)
     assert (told["running"], told["in_place"]) == (True, True)
     server.verb("stop")
-    assert server.running.process.wait(60) == 0
+    assert server.running.process.wait(60) == EXIT_STOPPED
     assert not port_answers(lab.stranger, SERVER4, 22, 0.3)
 
     server.verb("stop", "--open")

@@ -267,7 +267,7 @@ def test_a_program_that_dies_within_a_grant_leaves_no_hole(
     print(f"SPASSH_TEST_SEED={SEED}")  # noqa: T201 - for whoever repeats a failure
     with servers(str(tmp_path), case) as made:
         results = kill_at_steps(made, case.most)
-    assert len(results) >= min(case.most, 8)
+    assert len(results) >= min(case.most // 2 + 1, 8)
     # The last calls may be others each time: then it died behind them.
     assert sum(not one.reached for one in results) <= 1 + len(results) // 10
     assert {one.granted for one in results} == {False, True}

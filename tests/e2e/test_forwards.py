@@ -51,6 +51,8 @@ def server(request: pytest.FixtureRequest, lab: Lab, inner: Inner) -> Iterator[S
 @pytest.fixture(scope="module")
 def alice(lab: Lab, server: Spasshd) -> Client:
     client = lab.client(server)
+    # One grant for each login: of flows, a slow machine needs several.
+    client.set_profile('width = "address"')
     set_lines(server, "alice", 'forwards = ["tcp/2222"]')
     server.verb("reload")
     return client

@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.login, pytest.mark.netns]
 WINDOW_SECONDS = 3
 """What is measured is that nothing happens: it takes a while to see."""
 
+_LOOK = 6
+"""How often one look at the packet filter waits for the kernel, at most."""
+
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
@@ -118,9 +121,10 @@ def test_a_watchdog_wakes_both_programs_when_it_is_time_and_nothing_else_does(
         assert [manager.recv(64) for _ in range(2)] == [ALIVE] * 2
 
         slept = [now - then for now, then in zip(sleeps(), before, strict=True)]
-        # The granter wakes up when it is asked. The listener asks, and may have gone to
-        # sleep again before it is answered.
-        assert slept[1] == 2
+        # The granter wakes up when it is asked, and looks at the packet filter, for
+        # which it waits a few times. The listener asks, and may have gone to sleep
+        # again before it is answered.
+        assert 2 <= slept[1] <= 2 * _LOOK
         assert 2 <= slept[0] <= 4
 
 

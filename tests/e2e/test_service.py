@@ -101,3 +101,25 @@ def test_systemd_ends_a_service_that_hangs_and_starts_it_anew(
         assert not set(before) & set(service.programs())
         assert site.outcome(sock, alice.seal()) == "granted"
         assert port_answers(network.client, SERVER4, 22)
+
+
+@pytest.mark.parametrize("service", ["nftables"], indirect=True)
+def test_a_signal_of_somebody_ends_no_service_and_the_verb_does(
+    network: Network, service: Service
+) -> None:
+    """The drop stays when the daemon goes: without it, nobody gets in any more."""
+    service.drop_in("fast", "[Service]\nRestartSec=100ms\n")
+    started(network, service)
+    before = service.programs()
+    os.kill(before[0], signal.SIGTERM)
+    wait_for(lambda: service.show("NRestarts") == "1", "a restart", 30)
+    wait_for(lambda: service.show("ActiveState") == "active", "it to be ready", 30)
+    assert not set(before) & set(service.programs())
+
+    service.machine.run("spasshd", "stop", "--open")
+
+    wait_for(lambda: service.show("ActiveState") == "inactive", "its end", 30)
+    assert service.show("Result") == "success"
+    assert service.show("NRestarts") == "1"
+    with door(network.server):
+        assert port_answers(network.client, SERVER4, 22)

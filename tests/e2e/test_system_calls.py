@@ -83,6 +83,8 @@ def live(lab: Lab, spasshd: Spasshd, path: str) -> None:
     daemon = spasshd.daemon = Daemon(lab.server, argv, log)
     daemon.wait_log("spasshd: ready")
     client = lab.client(spasshd)
+    # One grant for each login: of flows, a slow machine needs several.
+    client.set_profile('width = "address"')
     set_lines(spasshd, "alice", 'commands = ["true"]')
     # As the unit does it: ExecReload= is in the same box.
     argv = [*strace(f"{path}-reload"), "spasshd", "reload", "--config", spasshd.config]

@@ -184,7 +184,7 @@ def is_started_again(status: int) -> bool:
     return value("Restart") in {"always", "on-failure"}
 
 
-def exit_status(end: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> int:
+def exit_status(end: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> int:
     """Return the exit status of a daemon that ends so."""
     monkeypatch.setattr(run, "run_daemon", lambda *_: end())
     monkeypatch.setattr(config, "load", lambda _: configuration())
@@ -207,7 +207,7 @@ def exit_status(end: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> int
 def test_the_guard_is_started_again_whatever_happens(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail() -> bool:
         raise error
 
     assert is_started_again(exit_status(fail, monkeypatch))
@@ -224,7 +224,14 @@ def test_the_watchdog_wakes_both_programs_as_often_as_the_texts_say() -> None:
 
 
 def test_the_guard_that_was_stopped_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not is_started_again(exit_status(lambda: None, monkeypatch))
+    assert not is_started_again(exit_status(lambda: True, monkeypatch))
+
+
+def test_the_guard_is_started_again_after_a_signal_of_somebody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its drop stays, so without it nobody gets in any more."""
+    assert is_started_again(exit_status(lambda: False, monkeypatch))
 
 
 def test_the_drop_comes_before_the_network_and_waits_for_nothing_of_it() -> None:

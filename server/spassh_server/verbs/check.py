@@ -1,5 +1,6 @@
 """spasshd check: every mistake that can be found without starting the daemon."""
 
+import os
 import socket
 from argparse import Namespace
 
@@ -30,6 +31,8 @@ def run(options: Namespace) -> int:
     protected = ", ".join(map(str, settings.protect)) or "nothing"
     print(f"protected: {protected}")
     print(f"interfaces: {', '.join(settings.interfaces)}")
+    for warning in _foreign_state(settings):
+        print(f"warning: {warning}")
     for name in _missing_interfaces(settings):
         print(f"note: no interface '{name}' now: 'spasshd run' waits for it")
     return _check_firewall(settings, list(users.by_name.values()))
@@ -43,6 +46,19 @@ def _problems(settings: Config) -> list[ConfigError]:
         except ConfigError as error:
             problems.append(error)
     return problems
+
+
+def _foreign_state(settings: Config) -> list[str]:
+    """Say if state_dir is not the listener's: spasshd.service makes it for _spassh."""
+    try:
+        owner = os.stat(settings.state_dir).st_uid
+    except OSError:
+        return []
+    account = find_account(settings)
+    if owner == account.uid:
+        return []
+    what = f"state_dir belongs to uid {owner}, and 'user' is {settings.user}"
+    return [f"{what}: as a service, spasshd may not start"]
 
 
 def _missing_interfaces(settings: Config) -> list[str]:

@@ -14,7 +14,7 @@ from ..privsep.sandbox import SandboxError
 def run(options: Namespace) -> int:
     """Run until SIGTERM or SIGINT, or until the file of packets is read."""
     try:
-        run_daemon(config.load(options.config), options.pcap)
+        for_good = run_daemon(config.load(options.config), options.pcap)
     except (CaptureError, DaemonError, SandboxError) as error:
         events.error(error, error.hint)
         return 1
@@ -24,4 +24,4 @@ def run(options: Namespace) -> int:
     except GranterGoneError:
         events.error("the granter has left, so the listener leaves too")
         return 1
-    return 0
+    return 4 if for_good else 0  # EXIT_STOPPED of cli

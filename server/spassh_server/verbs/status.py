@@ -67,6 +67,9 @@ def state_of(settings: Config) -> dict[str, Any]:
         state["in_place"] = firewall.in_place()
     except FirewallError as error:
         events.error(error, error.hint)
+    if state["running"] and state["protect"] and not state["users"]:
+        nobody = "there are no users, so nobody is let in: see 'spasshd check'"
+        state["warnings"] = [*state["warnings"], nobody]
     return state
 
 

@@ -9,16 +9,20 @@ from ..config import Config
 from ..daemon import is_alive
 from ..firewall import FirewallError
 from ..firewall.select import BACKENDS, choose
+from ..salvage import salvage
+from ..toml import ConfigError
 
 _PATIENCE = 30
 """Seconds for both programs to end: a granter may be busy with the firewall."""
+_SYSTEMD = "/run/systemd/system"
+"""It is there if systemd is the service manager: sd_booted(3)."""
 _MOMENT = 3
 """Seconds for a granter to notice that its listener was killed."""
 
 
 def run(options: Namespace) -> int:
     """Stop the daemon if it runs, and wait until it has gone."""
-    settings = config.load(options.config)
+    settings = _load(options)
     if options.open and os.geteuid() != 0:
         events.error("the packet filter takes root", "run this as root")
         return 1
@@ -36,7 +40,27 @@ def run(options: Namespace) -> int:
     if not running and not options.open:
         events.error("spasshd is not running")
         return 3
+    if not running and os.path.isdir(_SYSTEMD):
+        text = "a unit that starts spasshd again closes the ports: 'systemctl stop' it"
+        events.say("note", text=text)
     return _open(settings) if options.open else 0
+
+
+def _load(options: Namespace) -> Config:
+    """Read the configuration; to open the ports, as much of it as can be read.
+
+    Whoever is locked out by a mistake in it must not have to find that first.
+    """
+    try:
+        return config.load(options.config)
+    except ConfigError as error:
+        if not options.open:
+            raise
+        events.error(error, error.hint)
+        settings = salvage(options.config)
+        text = f"taking away what belongs to firewall_name {settings.firewall_name}"
+        events.say("note", text=text)
+        return settings
 
 
 def _open(settings: Config) -> int:

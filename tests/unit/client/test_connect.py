@@ -323,8 +323,7 @@ def test_without_a_profile_silence_ends_and_the_hint_says_what_to_do(
     assert str(caught.value) == (
         "port 2222 of server.example stays shut: no answer within 0.05 s"
     )
-    expected = "if spassh guards it, 'spassh import --host server.example' opens it"
-    assert caught.value.hint == expected
+    assert caught.value.hint.startswith("if spassh guards it, it has to be among the")
 
 
 def test_without_a_profile_no_way_is_told() -> None:

@@ -422,7 +422,7 @@ FAILURES = [
     ),
     Failure(
         "port PORT of HOST stays shut: no answer within SECONDS s",
-        "if spassh guards it, 'spassh import --host server.example' opens it",
+        "if spassh guards it, it has to be among the hosts of a profile",
         6,
         stays_shut_plainly,
     ),

@@ -593,7 +593,7 @@ class TestTheLoop:
             self.make_ready(rig)
             rig.capture.frames = frames  # type: ignore[method-assign]
             rig.capture.put()
-            rig.listener.serve()
+            assert not rig.listener.serve(), "it may be started again"
             return rig.notifier.told
 
         assert in_child(work) == ["READY=1", "STOPPING=1"]
@@ -608,7 +608,7 @@ class TestTheLoop:
             rig.capture.frames = frames  # type: ignore[method-assign]
             rig.capture.put()
             rig.control.answers = Kept()
-            rig.listener.serve()
+            assert rig.listener.serve(), "it is to stay away"
             return [*rig.control.answers]
 
         assert in_child(work) == [{}]

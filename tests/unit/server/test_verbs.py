@@ -257,6 +257,17 @@ class TestStatus:
             "  2001:db8::7 may reach tcp/22 from port 40000 for 7 s",
         ]
 
+    @pytest.mark.usefixtures("firewall")
+    def test_warns_if_nobody_can_be_let_in(self, spasshd: Spasshd) -> None:
+        """After a restart, a mistake in the only user's file leaves nobody."""
+        warning = (
+            "warning: there are no users, so nobody is let in: see 'spasshd check'"
+        )
+        for users, warned in ((0, True), (1, False)):
+            with spasshd.answering(STATE | {"users": users}):
+                lines = spasshd("status")[1].splitlines()
+            assert (warning in lines) is warned
+
     def test_says_it_as_json(
         self, spasshd: Spasshd, firewall: RecordingFirewall
     ) -> None:
@@ -405,6 +416,19 @@ class TestCheck:
             "\nfirewall: recording (the test says so)\nwidths: flow, address\n" in out
         )
         assert "warning" not in out
+
+    @pytest.mark.usefixtures("firewall")
+    def test_warns_of_a_state_directory_that_is_not_the_listeners(
+        self, spasshd: Spasshd
+    ) -> None:
+        """The unit makes it for _spassh, and root of that unit cannot give it away."""
+        settings = config.load(str(spasshd.path))
+        assert "warning" not in spasshd("check")[1]
+        os.makedirs(settings.state_dir)
+        owner = os.stat(settings.state_dir).st_uid
+        assert str(owner) != settings.user
+        warning = f"warning: state_dir belongs to uid {owner}, and 'user' is"
+        assert warning in spasshd("check")[1]
 
     def test_passes_the_warnings_of_the_packet_filter_on(
         self, spasshd: Spasshd, firewall: RecordingFirewall
