@@ -76,7 +76,8 @@ def test_a_new_user_is_taken_up_while_the_daemon_runs(
 
 def test_sighup_takes_users_over_and_keeps_grants(lab: Lab, server: Spasshd) -> None:
     client = lab.client(server)
-    client.ssh("v4.server.test", "true")
+    knock(client, SERVER4)
+    server.wait_grants({"alice"})
     os.unlink(os.path.join(server.directory, "users.d", "alice.toml"))
 
     server.running.process.send_signal(signal.SIGHUP)

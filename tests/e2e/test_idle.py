@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.login, pytest.mark.netns]
 WINDOW_SECONDS = 3
 """What is measured is that nothing happens: it takes a while to see."""
 
-_LOOK = 6
+_LOOK = 12
 """How often one look at the packet filter waits for the kernel, at most."""
 
 

@@ -11,6 +11,8 @@ from lab.sessions import session
 from lab.unit import IPTABLES, UNIT, allowed_calls, needs_systemd, values
 from lab.users import set_lines
 
+from spassh_server.cli import EXIT_STOPPED
+
 from .conftest import Lab
 
 pytestmark = [pytest.mark.login, pytest.mark.netns, needs_systemd]
@@ -99,7 +101,7 @@ def live(lab: Lab, spasshd: Spasshd, path: str) -> None:
     lab.server.run(["nft", "flush", "ruleset"])
     daemon.wait_log("repaired firewall=")
     spasshd.verb("stop")
-    assert daemon.process.wait(30) == 0
+    assert daemon.process.wait(30) == EXIT_STOPPED
 
 
 def test_the_unit_forbids_nothing_that_the_daemon_calls(
