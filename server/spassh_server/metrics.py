@@ -14,7 +14,6 @@ OUTCOMES: Final = (
     "not-ours",
     "ordered",
     "refused",
-    "rejected",
     "replayed",
     "stale",
     "unauthentic",
