@@ -165,7 +165,7 @@ class _Race:
         else:
             self._sources[index] = source
             self._schedule.knocked(index, self._clock())
-            port = f" port {source.port}" * narrow
+            port = f" port {source.port}" * bool(source.port)
             self._tell(f"knocked at {address} from {source.address[0]}{port}")
 
     def _dial(self, index: int) -> None:

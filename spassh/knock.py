@@ -1,5 +1,7 @@
 """The knock: one sealed datagram, sent from the address that will dial."""
 
+import errno
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -82,10 +84,7 @@ class Knocker:
         # A new socket for each: an ICMP error that answers the last knock says nothing
         # (spasshd has no socket, so closed ports are its normal state), and a changed
         # route gives a changed source.
-        if narrow:
-            udp, source = open_narrow(address, self.knock_port, self._ready_port)
-        else:
-            udp, source = open_wide(address, self.knock_port)
+        udp, source = self._open(address, narrow=narrow)
         try:
             udp.send(self._datagram(source.port))
         except ConnectionRefusedError:
@@ -96,6 +95,16 @@ class Knocker:
         finally:
             udp.close()
         return source
+
+    def _open(self, address: Address, *, narrow: bool) -> tuple[socket.socket, Source]:
+        if narrow:
+            try:
+                return open_narrow(address, self.knock_port, self._ready_port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                # This computer is short of ports, and a wide knock needs none.
+        return open_wide(address, self.knock_port)
 
     def _datagram(self, source_port: int) -> bytes:
         """Return the one that was sealed ahead, if it fits, and else a new one."""

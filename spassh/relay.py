@@ -153,7 +153,8 @@ def _serve(up: Flow, down: Flow) -> None:
         # Nobody reads our output any more, or hears us after the connection's end.
         if ready.get(up.sink if down.over else down.sink, 0) & _GONE:
             if not up.over:
-                # What a program wrote just before it ended still goes out.
+                # What a program wrote just before it ended still goes out, as much as
+                # goes at once.
                 up.advance()
             return
         for flow in (up, down):

@@ -32,7 +32,7 @@ from .ssh_config import (
     include_lines,
     includes,
     user_config,
-    write_block,
+    write_blocks,
 )
 from .terminal import ask_password, confirm
 
@@ -118,7 +118,11 @@ def _set_up_ssh(ssh: Ssh, settings: Settings, home: str, *, yes: bool) -> None:
     if settings.goes_through_spassh:
         _say("ssh goes through spassh already")
         return
-    path = write_block(home)
+    if settings.proxy:
+        _say(f"ssh has a way of its own to this host, which stays: '{settings.proxy}'")
+        _say("spassh has to be in it, or to stand before it: see spassh(1)")
+        return
+    path = write_blocks(home)
     config = user_config()
     if not includes(config, path):
         if not (yes or confirm(f"spassh: add an Include of {path} to {config}?")):

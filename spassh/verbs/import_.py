@@ -90,8 +90,8 @@ def store(
 
 def render(profile: Profile) -> str:
     """Spell a profile as the text of its file."""
-    # All these strings are made of letters that TOML takes as they are.
-    hosts = ", ".join(f'"{host}"' for host in profile.hosts)
+    # But for logins, these strings are made of letters that TOML takes as they are.
+    hosts = ", ".join(f'"{_escaped(host)}"' for host in profile.hosts)
     lines = [
         "# Written by 'spassh import'. spassh.toml(5) explains the keys.",
         f"hosts = [{hosts}]",
@@ -113,6 +113,10 @@ def render(profile: Profile) -> str:
     if profile.transport != TRANSPORTS[0]:
         lines.append(f'transport = "{profile.transport}"')
     return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _check_names(names: list[str]) -> None:

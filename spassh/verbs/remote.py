@@ -25,7 +25,9 @@ _NOT_FOUND: Final = 127
 
 # LC_ALL=C makes these the words in every country.
 _WANTS_PASSWORD: Final = re.compile(
-    r"sudo: (a password is required|no password was provided|.*incorrect password)"
+    r"sudo: (a password is required|no password was provided|.*incorrect password|"
+    # sudo-rs
+    r"interactive authentication is required|.*[Aa]uthentication failed)"
 )
 _MISSING: Final = re.compile(r"command not found|No such file|not found")
 _ERROR: Final = re.compile(r"spasshd: error: (.*)")

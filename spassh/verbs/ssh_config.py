@@ -5,25 +5,30 @@ import pwd
 import shlex
 import stat
 import sys
+from collections.abc import Iterator
 from shutil import which
 from typing import Final
 
-from ..errors import SpasshError, lower_reason
+from ..errors import ProfileError, SpasshError, lower_reason
 from ..private import shell_word
+from ..profile import profile_paths, read_profile
 from .writing import make_directory, replace_file
 
-BLOCK: Final = """\
-Host *
+_LINES: Final = """\
     ProxyCommand spassh proxy --fdpass -- %h %p
     ProxyUseFdpass yes
 """
-"""For every host: without a profile, spassh connects as ssh would."""
+
+BLOCK: Final = f"Host *\n{_LINES}"
+"""For every host: without a profile, spassh connects as ssh would. For people to copy,
+who know whether other hosts have a ProxyCommand of their own."""
 
 _HEADER: Final = """\
-# Written by 'spassh enroll', for an Include of ~/.ssh/config. A host without a profile
-# is reached as before. spassh(1) has more of this.
-
+# Written by 'spassh enroll', for an Include of ~/.ssh/config: a block for each profile,
+# so that all other hosts are reached as before. spassh(1) has more of this.
 """
+
+_CANNOT_BE_QUOTED: Final = frozenset('"\\*?[')
 
 
 def user_config() -> str:
@@ -31,17 +36,36 @@ def user_config() -> str:
     return os.path.join(pwd.getpwuid(os.getuid()).pw_dir, ".ssh", "config")
 
 
-def write_block(home: str) -> str:
-    """Write our own file, unless it is there; return its path.
+def write_blocks(home: str) -> str:
+    """Write our own file anew, for the profiles that there are; return its path.
 
     Raises:
-        SpasshError: it cannot be written.
+        SpasshError: it cannot be written, or ssh could not be told of it.
     """
     path = os.path.join(os.path.abspath(home), "ssh_config")
-    if not os.path.exists(path):
-        make_directory(home)
-        replace_file(path, _HEADER + BLOCK.replace("spassh", _program()))
+    if not path.isprintable() or not _CANNOT_BE_QUOTED.isdisjoint(path):
+        raise SpasshError(
+            f"no Include can name {path}",
+            "set SPASSH_CONFIG_HOME to a directory with a plainer name",
+        )
+    make_directory(home)
+    lines = _LINES.replace("spassh", _program(), 1)
+    blocks = [f"\nHost {hosts}\n{lines}" for hosts in _hosts(home)]
+    replace_file(path, _HEADER + "".join(blocks))
     return path
+
+
+def _hosts(home: str) -> Iterator[str]:
+    """Yield the hosts of each profile, as ssh_config(5) has them."""
+    for path in profile_paths(home):
+        try:
+            entries = read_profile(path).hosts
+        except (FileNotFoundError, ProfileError):
+            continue  # It is told of at the logins that it concerns.
+        # A login has no place here. An exception for one is none for the others.
+        words = [entry.rpartition("@")[2] for entry in entries if entry[0] != "!"]
+        words += [entry for entry in entries if entry[0] == "!" and "@" not in entry]
+        yield " ".join(words)
 
 
 def include_lines(path: str) -> str:
@@ -49,8 +73,7 @@ def include_lines(path: str) -> str:
 
     An Include after a Host or Match is for these hosts alone, so a Host comes first.
     """
-    word = f'"{path}"' if " " in path else path
-    return f"Host *\n    Include {word}\n"
+    return f'Host *\n    Include "{path}"\n'
 
 
 def includes(config: str, path: str) -> bool:
@@ -111,11 +134,10 @@ def _included(line: str, directory: str) -> list[str]:
 
 
 def _program() -> str:
-    """Return the program for a ProxyCommand: by its path if PATH does not lead to it.
+    """Return the program for a ProxyCommand: by its path, if we know one.
 
-    Else no host at all could be reached any more.
+    The next shell, cron or an editor may have another PATH.
     """
     here = os.path.abspath(sys.argv[0])
-    if which("spassh") or not os.access(here, os.X_OK):
-        return "spassh"
-    return shell_word(here).replace("%", "%%")
+    found = which("spassh") or (here if os.access(here, os.X_OK) else "")
+    return shell_word(os.path.abspath(found)).replace("%", "%%") if found else "spassh"

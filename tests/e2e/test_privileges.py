@@ -21,6 +21,7 @@ from unit.server.child import in_child
 from unit.server.kernel import needs_landlock
 
 from spassh_server import daemon
+from spassh_server.cli import EXIT_STOPPED
 from spassh_server.firewall import FirewallError, Grant
 from spassh_server.firewall.libnftables import LibNftables
 from spassh_server.ports import Port
@@ -228,7 +229,7 @@ def test_the_listener_is_confined_before_it_waits_for_a_packet(
     daemon.wait_log("spasshd: ready")
     listener = spasshd.status()["pid"]
     spasshd.verb("stop", "--open")
-    assert daemon.process.wait(30) == 0
+    assert daemon.process.wait(30) == EXIT_STOPPED
 
     lines = Path(f"{record}.{listener}").read_text(encoding="utf-8").splitlines()
     # A frame is taken out of memory: what it takes to know of it is poll(2).

@@ -291,7 +291,8 @@ def test_a_relay_holds_no_more_than_it_says(program: Spassh, gate: Gate) -> None
             for _ in range(32):
                 server.sendall(block)
                 assert len(ours.recv(len(block), socket.MSG_WAITALL)) == len(block)
-            assert most_memory(running) - before <= 1024
+            # An eighth of what has passed, and many times what it holds.
+            assert most_memory(running) - before <= 4096
             ours.close()
             running.wait(PATIENCE)
 

@@ -33,6 +33,7 @@ from spassh.verbs import enroll, forget, import_, keygen, ssh_config
 from spassh.verbs import knock as knock_verb
 from spassh.verbs import run as run_verb
 from spassh.verbs.ssh import Target, parse_target
+from spassh.verbs.ssh_config import write_blocks
 
 MAN_PAGE = Path(__file__).parents[3] / "man" / "spassh.1"
 
@@ -266,6 +267,10 @@ def no_invite_file(scene: Scene) -> None:
     import_.run(str(scene.tmp_path / "gone"), [], force=False)
 
 
+def no_include(scene: Scene) -> None:
+    write_blocks(f"{scene.home.path}?")
+
+
 def unwritable(scene: Scene) -> None:
     Path(scene.home.path).write_text("")
     keygen.run()
@@ -496,6 +501,7 @@ FAILURES = [
         1,
         lambda scene: scene.take("hello"),
     ),
+    Failure("no Include can name FILE", "set SPASSH_CONFIG_HOME", 1, no_include),
     Failure("cannot write FILE: REASON", "see that the directory", 1, unwritable),
     Failure("not a host: WORD", "give the name or address", 2, target("-x")),
     Failure("not a login: WORD", "such as root@server", 2, target("-x@server")),

@@ -327,7 +327,10 @@ def test_what_is_written_is_what_is_read(home: Home, tmp_path: Path) -> None:
                 4711,
                 timeout,
             )
-            more = profile._replace(name="b", width="flow", schedule=(0, 500))
+            hosts = ("a", "CORP\\user@b", '"x"@c')
+            more = profile._replace(
+                hosts=hosts, name="b", width="flow", schedule=(0, 500)
+            )
             for one in (profile, more):
                 path.write_text(render(one))
                 path.chmod(0o600)

@@ -1,3 +1,4 @@
+import errno
 import itertools
 import os
 import socket
@@ -71,6 +72,19 @@ def test_the_port_that_was_to_spare_may_be_taken_by_now(
     assert source.port != gate.port
     assert gate.collect() == 1
     assert open_knock(gate.knocks[0]).request.source_port == source.port
+
+
+def test_without_a_port_to_spare_a_narrow_knock_is_a_wide_one(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EADDRINUSE, "no source port to spare")
+
+    monkeypatch.setattr(knock_module, "open_narrow", none_left)
+    source = knocker(gate).knock(gate.address, narrow=True)
+    assert (source.tcp, source.port) == (None, 0)
+    assert gate.collect() == 1
+    assert open_knock(gate.knocks[0]).request.source_port == 0
 
 
 def test_a_wide_knock_names_no_port(gate: Gate) -> None:

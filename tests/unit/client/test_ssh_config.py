@@ -12,7 +12,7 @@ from unit.client.parties import Home
 
 from spassh.errors import SpasshError
 from spassh.verbs import ssh_config
-from spassh.verbs.ssh_config import BLOCK, include, includes, write_block
+from spassh.verbs.ssh_config import BLOCK, include, includes, write_blocks
 
 EXAMPLE = Path(__file__).parents[3] / "contrib" / "ssh_config.example"
 
@@ -42,31 +42,54 @@ def test_the_block_is_that_of_the_example() -> None:
     assert [line for line in lines if line] == BLOCK.splitlines()
 
 
+def ssh_says(config: Path, host: str) -> list[str]:
+    ssh = shutil.which("ssh")
+    assert ssh, "apt install openssh-client"
+    argv = [ssh, "-G", "-F", str(config), host]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("before", BEFORE)
-def test_ssh_goes_through_spassh_for_every_host_whatever_was_there(
+def test_ssh_goes_through_spassh_for_the_hosts_of_profiles_whatever_was_there(
     home: Home, config: Path, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssh_config, "which", lambda _: "/usr/bin/spassh")
-    if not shutil.which("ssh"):
-        pytest.skip("no ssh here")
+    home.profile("a.toml", hosts='["server", "*.site", "!www.site", "git@forge"]')
+    home.profile("b.toml", hosts='["other", "!ann@*"]')
+    home.profile("c.toml", hosts='["third"]').chmod(0o644)
     write(config, before)
-    include(str(config), write_block(home.path))
-    for host in ("server", "other"):
-        said = subprocess.run(
-            ["ssh", "-G", "-F", str(config), host],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.splitlines()
+    include(str(config), write_blocks(home.path))
+    for host in ("server", "db.site", "forge", "other"):
+        said = ssh_says(config, host)
         assert "proxyusefdpass yes" in said
-        assert "proxycommand spassh proxy --fdpass -- %h %p" in said
+        assert "proxycommand /usr/bin/spassh proxy --fdpass -- %h %p" in said
     assert config.read_text().startswith(before)
+
+
+def test_nothing_changes_for_hosts_without_a_profile(home: Home, config: Path) -> None:
+    """They may have a ProxyCommand of their own, which can pass no socket."""
+    home.profile(hosts='["server", "*.site", "!www.site"]')
+    write(config, "Host old\n    ProxyCommand nc %h %p\n")
+    hosts = ("old", "www.site", "unrelated")
+    before = [ssh_says(config, host) for host in hosts]
+    include(str(config), write_blocks(home.path))
+    assert [ssh_says(config, host) for host in hosts] == before
+
+
+@pytest.mark.parametrize("letter", ['"', "\\", "*", "?", "[", "\n"])
+def test_a_path_that_no_include_can_name_is_refused(
+    tmp_path: Path, letter: str
+) -> None:
+    with pytest.raises(SpasshError, match="no Include can name"):
+        write_blocks(str(tmp_path / f"a{letter}b"))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("before", BEFORE)
 def test_an_include_is_found_again(home: Home, config: Path, before: str) -> None:
     write(config, before)
-    path = write_block(home.path)
+    path = write_blocks(home.path)
     assert not includes(str(config), path)
     include(str(config), path)
     assert includes(str(config), path)
@@ -93,7 +116,7 @@ def test_an_include_is_found_again(home: Home, config: Path, before: str) -> Non
 def test_an_include_is_found_in_every_spelling(
     home: Home, config: Path, line: str, is_ours: bool
 ) -> None:
-    path = write_block(home.path)
+    path = write_blocks(home.path)
     write(config, f"User ann\n{line.format(path=path)}\n")
     assert includes(str(config), path) is is_ours
 
@@ -101,13 +124,13 @@ def test_an_include_is_found_in_every_spelling(
 def test_a_file_that_is_not_there_is_made_for_its_owner_alone(
     home: Home, config: Path
 ) -> None:
-    path = write_block(home.path)
+    path = write_blocks(home.path)
     assert not includes(str(config), path)
     include(str(config), path)
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert stat.S_IMODE(config.parent.stat().st_mode) == 0o700
     assert config.read_text() == (
-        f"# Added by 'spassh enroll'.\nHost *\n    Include {path}\n"
+        f"# Added by 'spassh enroll'.\nHost *\n    Include \"{path}\"\n"
     )
 
 
@@ -121,7 +144,7 @@ def test_a_link_its_target_s_mode_and_every_byte_stay(
     before = b"# caf\xe9 \xff\r\nUser ann\r\n"
     target.write_bytes(before)
     target.chmod(0o644)
-    include(str(config), write_block(home.path))
+    include(str(config), write_blocks(home.path))
     assert config.is_symlink()
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
     assert target.read_bytes().startswith(before)
@@ -132,7 +155,7 @@ def test_a_link_its_target_s_mode_and_every_byte_stay(
 def test_a_file_that_cannot_be_replaced_is_as_it_was(
     home: Home, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_block(home.path)
+    path = write_blocks(home.path)
     write(config, "User ann\n")
 
     def rename(_: str, __: str) -> None:
@@ -145,40 +168,53 @@ def test_a_file_that_cannot_be_replaced_is_as_it_was(
     assert os.listdir(config.parent) == ["config"]
 
 
-def test_what_somebody_has_changed_in_our_own_file_stays(home: Home) -> None:
-    path = write_block(home.path)
-    Path(path).write_text("# mine\n")
-    assert write_block(home.path) == path
-    assert Path(path).read_text() == "# mine\n"
+def test_our_own_file_is_written_anew_for_the_profiles_that_there_are(
+    home: Home,
+) -> None:
+    first = home.profile("a.toml", hosts='["one"]')
+    path = Path(write_blocks(home.path))
+    assert "\nHost one\n" in path.read_text()
+    first.unlink()
+    home.profile("b.toml", hosts='["two"]')
+    assert write_blocks(home.path) == str(path)
+    assert "\nHost two\n" in path.read_text()
+    assert "Host one" not in path.read_text()
 
 
-def test_a_path_with_a_blank_is_one_word(tmp_path: Path, config: Path) -> None:
-    path = write_block(str(tmp_path / "my home"))
+@pytest.mark.parametrize("name", ["my home", "o'b"])
+def test_a_path_with_a_blank_or_a_quote_is_one_word(
+    tmp_path: Path, config: Path, name: str
+) -> None:
+    home = Home(tmp_path / name)
+    home.profile(hosts='["server"]')
+    path = write_blocks(home.path)
+    write(config, "")
     include(str(config), path)
     assert includes(str(config), path)
-    assert f'    Include "{path}"\n' in config.read_text()
+    assert "proxyusefdpass yes" in ssh_says(config, "server")
 
 
 @pytest.mark.parametrize(
     ("found", "name", "command"),
     [
-        (True, "sp%", "spassh"),
+        (True, "sp%", "/spassh"),
         (False, "sp%", "'{home}/sp%%'"),
         # python -m spassh, which is no program.
         (False, "__main__.py", "spassh"),
     ],
 )
-def test_a_program_that_path_does_not_lead_to_is_named_by_its_path(
+def test_the_program_is_named_by_its_path(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     found: bool,
     name: str,
     command: str,
 ) -> None:
-    """Else no host at all could be reached any more."""
+    """The next shell, cron or an editor may have another PATH."""
+    Home(tmp_path).profile()
     (tmp_path / "sp%").touch(0o755)
     monkeypatch.setattr(ssh_config, "which", lambda _: "/spassh" if found else None)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / name)])
-    text = Path(write_block(str(tmp_path))).read_text()
+    text = Path(write_blocks(str(tmp_path))).read_text()
     program = command.format(home=tmp_path)
     assert f"    ProxyCommand {program} proxy --fdpass -- %h %p\n" in text

@@ -43,22 +43,30 @@ def test_a_mistake_elsewhere_costs_nothing(tmp_path: Path, text: str) -> None:
 
 
 def test_what_is_broken_itself_is_as_if_it_were_not_there(tmp_path: Path) -> None:
-    text = RIGHT.replace("0x400", "0x401").replace('"spassh-7"', '"../etc"')
-    found = salvage(write(tmp_path, text))
-    assert (found.firewall_name, found.mark) == ("spassh", DEFAULT_MARK)
+    found = salvage(write(tmp_path, RIGHT.replace("0x400", "0x401")))
+    assert (found.firewall_name, found.mark) == ("spassh-7", DEFAULT_MARK)
     assert found.run_dir == "/run/elsewhere"
 
 
-@pytest.mark.parametrize("mode", [0o666, None], ids=["others can write it", "gone"])
-def test_a_file_that_cannot_be_believed_is_as_if_it_were_not_there(
-    tmp_path: Path, mode: int | None
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        (RIGHT, 0o666),
+        (RIGHT, None),
+        (RIGHT.replace('"spassh-7"', '"../etc"'), 0o600),
+        ("lifetme = 9\n", 0o600),
+    ],
+    ids=["others can write it", "gone", "another name", "no name"],
+)
+def test_the_rules_of_the_usual_file_are_not_taken_for_those_of_another(
+    tmp_path: Path, text: str, mode: int | None
 ) -> None:
-    path = write(tmp_path, RIGHT, mode or 0o600)
+    """A typing error in --config must not open what another daemon guards."""
+    path = write(tmp_path, text, mode or 0o600)
     if mode is None:
         (tmp_path / "spasshd.toml").unlink()
-    found = salvage(path)
-    assert (found.firewall_name, found.mark) == ("spassh", DEFAULT_MARK)
-    assert found.run_dir == str(tmp_path / "run")
+    with pytest.raises(config.ConfigError, match="firewall_name: cannot be read"):
+        salvage(path)
 
 
 def test_the_file_that_has_no_other_name_has_its_usual_place_to_run(
