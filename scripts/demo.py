@@ -87,8 +87,11 @@ def story(network: Network, directory: str) -> None:
     grants = spasshd.status()["grants"]
     step(
         "the hole in the firewall right now",
-        ", ".join(f"{one['address']} to {one['port']}" for one in grants),
-        met=[one["address"] for one in grants] == [CLIENT4],
+        ", ".join(
+            f"{one['address']} from port {one['source_port']} to {one['port']}"
+            for one in grants
+        ),
+        met={one["address"] for one in grants} == {CLIENT4},
         detail=f" for {grants[0]['seconds_left']} more seconds" if grants else "",
     )
     step(
@@ -106,7 +109,7 @@ def story(network: Network, directory: str) -> None:
     step(
         "the stranger sends the recorded packet again",
         "refused",
-        met=bool(recorded) and [one["address"] for one in grants] == [CLIENT4],
+        met=bool(recorded) and {one["address"] for one in grants} == {CLIENT4},
     )
 
     session = client.popen(
