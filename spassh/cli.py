@@ -116,6 +116,17 @@ def _enroll(options: Any) -> None:
     run(target, options.name, clocks, tell, yes=options.yes)
 
 
+def _lock(options: Any) -> None:
+    from .proxy import Clocks
+    from .verbs.lock import lock, unlock
+    from .verbs.ssh import parse_target
+
+    tell = storyteller(time.monotonic, time.monotonic()) if options.verbose else silent
+    target = parse_target(options.host, options.port)
+    run = lock if options.verb == "lock" else unlock
+    run(target, Clocks(time.monotonic, _utc_ms), tell)
+
+
 def _import(options: Any) -> None:
     from .verbs.import_ import run
 
@@ -165,8 +176,10 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
     "keygen": _keygen,
     "knock": _knock,
     "list": _list,
+    "lock": _lock,
     "run": _run,
     "show": _show,
+    "unlock": _lock,
 }
 
 

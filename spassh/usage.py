@@ -32,6 +32,7 @@ def parser() -> _Parser:
     _add_keygen(verbs)
     _add_knock(verbs)
     _add_run(verbs)
+    _add_lock(verbs)
     _add_list(verbs)
     _add_show(verbs)
     _add_forget(verbs)
@@ -190,6 +191,33 @@ def _add_knock(verbs: "_Verbs[_Parser]") -> None:
         " one that the packet comes from",
     )
     verb.add_argument("host", metavar="HOST", help="a name or address of the profile")
+
+
+def _add_lock(verbs: "_Verbs[_Parser]") -> None:
+    lock = verbs.add_parser(
+        "lock",
+        help="have a server drop its SSH port for everybody without a knock",
+        description="Have spasshd on HOST drop the port on trial, knock and log in"
+        " anew, and confirm it. Without that, the server opens the port again by"
+        " itself after two minutes.",
+        allow_abbrev=False,
+    )
+    unlock = verbs.add_parser(
+        "unlock",
+        help="have a server open its SSH port for everybody again",
+        description="Have spasshd on HOST drop the port no more.",
+        allow_abbrev=False,
+    )
+    for verb in (lock, unlock):
+        verb.add_argument(
+            "-p", dest="port", metavar="PORT", default="", help="the port of sshd there"
+        )
+        verb.add_argument(
+            "-v", "--verbose", action="store_true", help="tell the story, with times"
+        )
+        verb.add_argument(
+            "host", metavar="[LOGIN@]HOST", help="the server, as you give it to ssh"
+        )
 
 
 def _add_list(verbs: "_Verbs[_Parser]") -> None:

@@ -19,11 +19,13 @@ from .limits import (
 )
 from .policy import Approval, Order
 from .privsep import message
-from .privsep.message import Answer, GrantMessage, Revoke, RunMessage
+from .privsep.message import Answer, GrantMessage, Proof, Revoke, RunMessage
 from .quota import GrantQuota
 from .report import Report
 
 Reply = Callable[[Any], None]
+
+_REFUSED = "the firewall refused: see the log"
 
 
 class Asking:
@@ -37,7 +39,7 @@ class Asking:
         self._number = 0
         self._waiting: FairLines[Approval | Order] = FairLines()
         self._outstanding: dict[int, Approval | Order] = {}
-        self._replies: dict[int, tuple[Revoke, Reply]] = {}
+        self._replies: dict[int, Callable[[Answer], None]] = {}
 
     @property
     def idle(self) -> bool:
@@ -68,9 +70,26 @@ class Asking:
         """Ask for grants to be taken back; `reply` gets what became of it."""
         # What waits here would be asked for afterwards, and be there when all is gone.
         self._waiting.drop(lambda one: _concerns(wanted, one))
-        number = self._next()
-        self._replies[number] = (wanted, reply)
+        number = self._expect(lambda answer: self._revoked(wanted, answer, reply))
         self._send(message.encode_revoke(wanted._replace(number=number)))
+
+    def protect(self, reply: Reply) -> None:
+        """Have the granter read again what is to be protected."""
+        number = self._expect(lambda answer: reply(_of(answer, _REFUSED)))
+        self._send(message.encode_protect(number))
+
+    def prove(self, address: bytes, reply: Reply) -> None:
+        """Ask whether `address` was let in during the trial."""
+        number = self._expect(
+            lambda answer: reply({"proved": answer.kind == message.GRANTED})
+        )
+        self._send(message.encode_proof(Proof(number, address)))
+
+    def _expect(self, take: Callable[[Answer], None]) -> int:
+        """Return the number of a question whose answer goes to `take`."""
+        number = self._next()
+        self._replies[number] = take
+        return number
 
     def keep(self, users: Container[str]) -> None:
         """Ask for nothing more for those who are not among `users` any more."""
@@ -79,21 +98,23 @@ class Asking:
     def answered(self, answer: Answer) -> None:
         """Take an answer in. One to a question that nobody asked is ignored."""
         if answer.number in self._replies:
-            wanted, reply = self._replies.pop(answer.number)
-            if answer.kind == message.REVOKED:
-                self._live.forget(wanted.user, wanted.address)
-                reply(
-                    {
-                        "grants": answer.grants,
-                        "sessions": answer.sessions,
-                        "forgotten": answer.forgotten,
-                    }
-                )
-            else:
-                reply({"error": "the firewall refused: see the log"})
+            self._replies.pop(answer.number)(answer)
         elif answer.number in self._outstanding:
             self._judge(self._outstanding.pop(answer.number), answer.kind)
             self._send_waiting()
+
+    def _revoked(self, wanted: Revoke, answer: Answer, reply: Reply) -> None:
+        if answer.kind != message.REVOKED:
+            reply({"error": _REFUSED})
+            return
+        self._live.forget(wanted.user, wanted.address)
+        reply(
+            {
+                "grants": answer.grants,
+                "sessions": answer.sessions,
+                "forgotten": answer.forgotten,
+            }
+        )
 
     def _judge(self, asked: Approval | Order, kind: int) -> None:
         if isinstance(asked, Order):
@@ -140,6 +161,10 @@ class Asking:
     def _next(self) -> int:
         self._number = (self._number + 1) & 0xFFFFFFFF
         return self._number
+
+
+def _of(answer: Answer, failure: str) -> dict[str, str]:
+    return {} if answer.kind == message.GRANTED else {"error": failure}
 
 
 def _concerns(wanted: Revoke, asked: Approval | Order) -> bool:

@@ -11,6 +11,7 @@ from spassh import __version__
 
 from . import events
 from .config import BACKENDS, DEFAULT_PATH
+from .limits import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS, TRIAL_SECONDS
 from .ports import Port, parse_port
 from .toml import ConfigError
 
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         events.error(
             f"{error.name or 'a module'} is not installed",
-            "apt install python3-scapy, or pip install 'spassh[server]'",
+            "apt install python3-scapy python3-psutil, or pip install 'spassh[server]'",
         )
         return EXIT_ERROR
     except PermissionError as error:
@@ -205,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     flush = _verb(verbs, "flush", "revoke", "take back all live grants")
     flush.set_defaults(target=None, kill=False)
+    _add_protect(verbs)
     stop = _verb(verbs, "stop", "stop", "end the daemon; the drop stays in place")
     stop.add_argument(
         "--open",
@@ -212,6 +214,42 @@ def _parser() -> argparse.ArgumentParser:
         help="take the drop and everything else out of the firewall as well",
     )
     return parser
+
+
+def _add_protect(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs that change what is dropped."""
+    protect = _verb(
+        verbs, "protect", "protect", "drop ports, on trial until that is confirmed"
+    )
+    protect.add_argument(
+        "ports",
+        nargs="*",
+        type=_port,
+        metavar="PORT",
+        help="a port that is in grant_ports, such as tcp/22",
+    )
+    how = protect.add_mutually_exclusive_group()
+    how.add_argument(
+        "--confirm-within",
+        type=_trial,
+        default=TRIAL_SECONDS,
+        metavar="TIME",
+        help="roll back after this time, such as 90s or 10m, if nobody confirms"
+        " (default: 2m)",
+    )
+    how.add_argument(
+        "--now", action="store_true", help="for good, and without any confirmation"
+    )
+    how.add_argument(
+        "--roll-back", action="store_true", help="end the trial that is under way"
+    )
+    _verb(verbs, "confirm", "confirm", "make what is on trial last")
+    unprotect = _verb(
+        verbs, "unprotect", "unprotect", "do not drop these ports any more"
+    )
+    unprotect.add_argument(
+        "ports", nargs="+", type=_port, metavar="PORT", help="a port, such as tcp/22"
+    )
 
 
 def _verb(
@@ -264,6 +302,16 @@ def _moment(text: str) -> int:
     except (ValueError, OverflowError, OSError):
         pass
     raise argparse.ArgumentTypeError("expected a time with its offset from UTC")
+
+
+def _trial(text: str) -> int:
+    """Read how long a trial is, in seconds."""
+    number, unit = text.rstrip("sm"), text.lstrip("0123456789")
+    if number.isascii() and number.isdecimal() and unit in {"", "s", "m"}:
+        seconds = int(number[:6]) * (60 if unit == "m" else 1)
+        if MIN_TRIAL_SECONDS <= seconds <= MAX_TRIAL_SECONDS:
+            return seconds
+    raise argparse.ArgumentTypeError("expected 10s to 60m")
 
 
 def _days(text: str) -> int:

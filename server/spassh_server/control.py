@@ -26,6 +26,10 @@ STOP: Final = "stop"
 REVOKE: Final = "revoke"
 KILL: Final = "kill"
 """As `REVOKE`, and the established connections as well."""
+PROTECT: Final = "protect"
+"""Read again what is to be protected, and what is on trial."""
+PROOF: Final = "proof"
+"""Was the address that follows let in since the trial began?"""
 
 Reply = Callable[[Any], None]
 
@@ -80,6 +84,21 @@ def parse_revoke(request: str) -> Revoke | None:
         return Revoke(0, user=check_user(target), sessions=sessions)
     except TextFormError:
         return None
+
+
+def render_proof(address: bytes) -> str:
+    """Return the question whether `address` was let in during the trial."""
+    return f"{PROOF} {ip_address(address)}"
+
+
+def parse_proof(request: str) -> bytes | None:
+    """Return the address of such a question, or None if it is none."""
+    verb, _, target = request.partition(" ")
+    try:
+        address = ip_address(target).packed
+    except ValueError:
+        return None
+    return address if verb == PROOF and grantable(address) else None
 
 
 def ask(run_dir: str, request: str) -> dict[str, Any]:

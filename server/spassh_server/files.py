@@ -88,13 +88,13 @@ def write_new(path: str, text: str) -> None:
     sync_directory(os.path.dirname(path) or ".")
 
 
-def replace(path: str, text: str) -> None:
-    """Write a file of mode 0600 whole or not at all, in the place of one that exists.
+def replace(path: str, text: str, *, mode: int = 0o600) -> None:
+    """Write a file whole or not at all, in the place of one that may exist.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = _write_temporary(path, text)
+    temporary = _write_temporary(path, text, mode)
     try:
         os.rename(temporary, path)
     except OSError:
@@ -103,7 +103,7 @@ def replace(path: str, text: str) -> None:
     sync_directory(os.path.dirname(path) or ".")
 
 
-def _write_temporary(path: str, text: str) -> str:
+def _write_temporary(path: str, text: str, mode: int = 0o600) -> str:
     temporary = f"{path}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
@@ -111,6 +111,8 @@ def _write_temporary(path: str, text: str) -> str:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            # Not before: the umask has no say in it, and nobody reads half of it.
+            os.fchmod(fd, mode)
             os.fsync(fd)
     except BaseException:
         os.unlink(temporary)

@@ -59,6 +59,14 @@ CONTROL_CONNECTIONS: Final = 16
 REPAIR_SECONDS: Final = 1
 """Shortest time between two looks at whether foreign chains still lead to ours."""
 
+TRIAL_SECONDS: Final = 120
+"""How long a drop is on trial if nobody says: time for a login with passwords."""
+MIN_TRIAL_SECONDS: Final = 10
+MAX_TRIAL_SECONDS: Final = 3600
+"""Longer, and whoever is shut out takes another way than to wait for it."""
+MAX_PROVED_ADDRESSES: Final = 1024
+"""Addresses that were let in during a trial, as the granter remembers them."""
+
 MAX_OUTSTANDING_GRANTS: Final = 8
 """Grants on their way to the granter, which takes them in the order of their coming: as
 few as keep it busy, so that who asks next does not wait for many of somebody else. And

@@ -330,15 +330,19 @@ class Listener:
             elif request == control.STOP:
                 self._stopping = self._for_good = True
                 answer({})
+            elif request == control.PROTECT:
+                self._asking.protect(answer)
             else:
-                self._revoke(request, answer)
+                self._ask_granter(request, answer)
 
-    def _revoke(self, request: str, answer: control.Reply) -> None:
-        wanted = control.parse_revoke(request)
-        if wanted is None:
-            answer({"error": "unknown request"})
-        else:
+    def _ask_granter(self, request: str, answer: control.Reply) -> None:
+        wanted, address = control.parse_revoke(request), control.parse_proof(request)
+        if wanted is not None:
             self._asking.revoke(wanted, answer)
+        elif address is not None:
+            self._asking.prove(address, answer)
+        else:
+            answer({"error": "unknown request"})
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -34,6 +34,9 @@ _ERROR: Final = re.compile(r"spasshd: error: (.*)")
 _HINT: Final = re.compile(r"spasshd: hint: (.*)")
 _KEY_OWNER: Final = re.compile(r"the key belongs to user '([^']*)' already")
 
+_ON_TRIAL: Final = re.compile(r"on trial for [0-9]+ s: ")
+_PROTECTED: Final = "protected already: "
+
 _HINTS: Final = {
     "stale": "see that the clocks of both computers are right",
     "refused": "see the user's ports and widths on the server, and in its log the"
@@ -103,10 +106,7 @@ class Spasshd:
                 return status
         if done.status:
             raise self._failed(done)
-        raise SpasshError(
-            f"the state of spasshd on {self._host} makes no sense",
-            "update spassh on both sides: they are of different ages",
-        )
+        raise self._nonsense()
 
     def running_status(self) -> Status:
         """Do the same, and see that spasshd runs.
@@ -118,9 +118,51 @@ class Spasshd:
         if not status.running:
             raise SpasshError(
                 f"spasshd on {self._host} is not running",
-                "start it there, and enroll again",
+                "start it there, and try again",
             )
         return status
+
+    def over(self, ssh: Ssh) -> "Spasshd":
+        """Return the same over another session, with the password that sudo took."""
+        other = Spasshd(ssh, self._host, self._login, self._ask_password)
+        other._password = self._password
+        return other
+
+    def protect(self, port: str) -> bool:
+        """Have `port` dropped on trial; return False if it is dropped for good already.
+
+        Raises:
+            SpasshError: it is not, or that is not known.
+        """
+        done = self._succeed("protect", port)
+        on_trial = any(_ON_TRIAL.match(line) for line in done.output.splitlines())
+        if not on_trial and _PROTECTED not in done.output:
+            raise self._nonsense()
+        return on_trial
+
+    def confirm(self) -> None:
+        """Make what is on trial last.
+
+        Raises:
+            SpasshError: it does not, or that is not known.
+        """
+        self._succeed("confirm")
+
+    def roll_back(self) -> None:
+        """End the trial, if there is one.
+
+        Raises:
+            SpasshError: it goes on, or that is not known.
+        """
+        self._succeed("protect", "--roll-back")
+
+    def unprotect(self, port: str) -> None:
+        """Have `port` dropped no more.
+
+        Raises:
+            SpasshError: it is, or that is not known.
+        """
+        self._succeed("unprotect", port)
 
     def shut(self, grew: dict[str, int], knock_port: int) -> SpasshError:
         """Return what to say when no knock was granted, by the counters that grew."""
@@ -135,6 +177,19 @@ class Spasshd:
             f"{self._host} did not let the knock in: {seen}",
             next(hints, "see the log of spasshd there"),
         )
+
+    def _nonsense(self) -> SpasshError:
+        return SpasshError(
+            f"the answer of spasshd on {self._host} makes no sense",
+            "update spassh on both sides: they are of different ages",
+        )
+
+    def _succeed(self, *words: str) -> Done:
+        """Run a verb of spasshd that has to succeed."""
+        done = self._run(*words)
+        if done.status:
+            raise self._failed(done)
+        return done
 
     def _run(self, *words: str) -> Done:
         if self._login == "root":
@@ -153,7 +208,7 @@ class Spasshd:
                 raise SpasshError(
                     f"sudo on {self._host} wants a password, and there is no terminal"
                     " to ask for it",
-                    "enroll in a terminal, or as root",
+                    "do this in a terminal, or as root",
                 )
             self._password = password
             done = self._with_password(*words)

@@ -31,6 +31,11 @@ _CONNECTION_LOST: Final = 255
 _LINGER: Final = 600
 """Seconds after which a connection ends by itself, should we be killed."""
 
+_FIRST: Final = (
+    "'ssh' has to work first; where the port is shut already, 'spassh import' takes in"
+    " an invite of 'spasshd user add'"
+)
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._:%=/-]+")
 
 _SOBER: Final = (
@@ -141,8 +146,8 @@ class Ssh:
         return Settings(values["hostname"], values.get("user", ""), int(port), proxy)
 
     @contextmanager
-    def session(self) -> Iterator[None]:
-        """Log in once, for all commands that are run inside.
+    def session(self, hint: str = _FIRST) -> Iterator[None]:
+        """Log in once, for all commands that are run inside; `hint` is for who cannot.
 
         ssh asks on the terminal what it has to ask: a password, a touch of a key. And
         it knocks for itself, if it goes through spassh already, once and at this time.
@@ -156,7 +161,7 @@ class Ssh:
             argv = self._argv("-f", "-N", *(x for o in options for x in ("-o", o)))
             self._tell(f"running {' '.join(argv)}")
             try:
-                self._log_in(argv)
+                self._log_in(argv, hint)
                 yield
             finally:
                 if os.path.exists(self._control):
@@ -164,15 +169,11 @@ class Ssh:
                         self._converse(self._argv("-O", "exit"))
                 self._control = "none"
 
-    def _log_in(self, argv: list[str]) -> None:
+    def _log_in(self, argv: list[str], hint: str) -> None:
         # It goes to the background when it is in, and its errors go to the terminal.
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
-            raise SpasshError(
-                f"ssh does not get in to {self._target.host}",
-                "'ssh' has to work first; where the port is shut already,"
-                " 'spassh import' takes in an invite of 'spasshd user add'",
-            )
+            raise SpasshError(f"ssh does not get in to {self._target.host}", hint)
 
     def run(self, *words: str, stdin: bytes = b"") -> Done:
         """Run a command on the server, to its end.
@@ -252,7 +253,7 @@ class Ssh:
     def _lost(self, reason: str) -> SpasshError:
         return SpasshError(
             f"ssh to {self._target.host} failed: {reason}",
-            "enroll again: what was done already stays",
+            "try again: what was done already stays",
         )
 
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from lab.inside import port_answers
-from lab.network import CLIENT4, SERVER4, SERVER_NAME
+from lab.network import CLIENT4, SERVER4, SERVER_NAME, wait_for
 from lab.programs import Client, Daemon, Sshd
 
 from .conftest import Lab
@@ -79,6 +79,23 @@ class Server:
             assert self.daemon.stop() == 0
             self.daemon = None
             self.host.run(["spasshd", "stop", "--open"])
+
+    def restart(self) -> None:
+        """Start it anew, with the drop as it is."""
+        if self.daemon:
+            assert self.daemon.stop() == 0
+        self.start()
+
+    def wait_verbs(self) -> None:
+        """Wait until no verb of spasshd runs, beside the daemon."""
+
+        def none_runs() -> bool:
+            found = self.host.run(
+                ["pgrep", "-fc", "spasshd (protect|confirm)"], check=False
+            )
+            return found.stdout.strip() == "0"
+
+        wait_for(none_runs, "the verbs of spasshd to end")
 
     def users(self) -> str:
         return self.host.run(["spasshd", "user", "list"]).stdout

@@ -107,7 +107,7 @@ def synopses() -> dict[str, tuple[Options, list[str]]]:
     for block in ("\n" + section("SYNOPSIS")).split("\n.Nm\n")[1:]:
         verb = re.match(r"\.Cm (.*)", block)
         names = re.findall(r"^\.Op (Fl .*)", block, re.MULTILINE)
-        positional = re.findall(r"^\.Ar (.*)", block, re.MULTILINE)
+        positional = re.findall(r"^\.Ar (.*?)(?: \.\.\.)?$", block, re.MULTILINE)
         text = "\n".join(f".It {name}" for name in names)
         found[verb[1] if verb else ""] = (listed(text), positional)
     return found

@@ -74,6 +74,7 @@ class MemoryFirewall:
 
     name = "memory"
     expires_by_itself = True
+    holds = True
     widths = frozenset(Width)
 
     def __init__(self, clock: Hand) -> None:
@@ -85,6 +86,9 @@ class MemoryFirewall:
         return None
 
     def prepare(self) -> None:
+        pass
+
+    def hold(self, seconds: int) -> None:
         pass
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:

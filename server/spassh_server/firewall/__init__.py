@@ -60,6 +60,9 @@ class Settings(NamedTuple):
     """Where ipfw and pfctl are, for these two back ends."""
     ipfw_rule: int = 100
     """The first of the rule numbers that the ipfw back end uses."""
+    trial: tuple[Port, ...] = ()
+    """Ports that are dropped as well while `Firewall.hold` says so. None of them is in
+    `protect`, and all are in `grant_ports`."""
 
     @property
     def dropped(self) -> tuple[Port, ...]:
@@ -115,6 +118,8 @@ class Firewall(Protocol):
     """The kernel forgets a grant in time. Otherwise `sweep` has to delete it."""
     widths: frozenset[Width]
     """What this packet filter can enforce by itself. `ADDRESS` is always in it."""
+    holds: bool
+    """Whether `hold` ends by itself. Otherwise `Settings.trial` has to be empty."""
 
     def unavailable(self) -> str | None:
         """Say why this back end cannot work here, or None if it can."""
@@ -124,6 +129,13 @@ class Firewall(Protocol):
 
         What others have and keeps granted packets out is an error, unless our drop is
         in place already: then who cannot start locks everybody out.
+        """
+
+    def hold(self, seconds: int) -> None:
+        """Drop `Settings.trial` for `seconds` from now, and then no more.
+
+        The kernel sees to the end, whatever becomes of us. Until this is called, and
+        when `repair` has found something to mend, these ports are not dropped.
         """
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:

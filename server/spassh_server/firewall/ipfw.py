@@ -50,6 +50,7 @@ class Ipfw:
 
     name = "ipfw"
     expires_by_itself = False
+    holds = False
     widths = frozenset(KEYS)
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -104,6 +105,9 @@ class Ipfw:
         self._renew(self._layout.lead, render_lead(self._settings), rules)
         self._renew_policy(rules)
         self._delete(rule for rule in self._ours(rules) if self._is_stale(rule))
+
+    def hold(self, seconds: int) -> None:
+        """Do nothing: `holds` says so, and the granter ends a trial by itself."""
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:  # noqa: ARG002 - a table keeps no names
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""

@@ -50,6 +50,7 @@ class IpfwSets:
 
     name = "ipfw"
     expires_by_itself = False
+    holds = False
     widths = frozenset({Width.FLOW, Width.ADDRESS})
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -97,6 +98,9 @@ class IpfwSets:
         self._renew_policy(rules)
         stale = [rule for rule in self._ours(rules) if self._is_stale(rule)]
         self._delete(rule.number for rule in self._in_order(stale))
+
+    def hold(self, seconds: int) -> None:
+        """Do nothing: `holds` says so, and the granter ends a trial by itself."""
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""

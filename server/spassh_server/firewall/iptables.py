@@ -41,6 +41,7 @@ from .iptables_render import (
 from .kill import end_sessions
 from .native_jumps import delete_jumps, has_jump
 from .sessions import keep_sessions
+from .timed_render import NEVER, held_at
 from .timed_rules import TimedRules
 from .xtables import INPUT, Xtables
 
@@ -61,11 +62,14 @@ class Iptables:
 
     name = "iptables"
     expires_by_itself: bool
+    holds = True
     widths: frozenset[Width]
 
     def __init__(self, settings: Settings, clock: Clock, variant: str = "") -> None:
         """`variant` is that of `Xtables`."""
         self._settings = settings
+        self._clock = clock
+        self._held = NEVER
         # IPv6 first: who lacks it often forgets it, and then nothing is done at all.
         versions = (6, 4) if os.path.exists(IPV6_MARKER) else (4,)
         self._tables = {version: Xtables(version, variant) for version in versions}
@@ -92,13 +96,22 @@ class Iptables:
 
     def prepare(self) -> None:
         """Create or refill our chains, each in one step with what leads to it."""
-        keep_sessions(self._settings.dropped)
+        keep_sessions((*self._settings.dropped, *self._settings.trial))
         self._grants.prepare()
         for version in self._tables:
             self._refill(version)
         for version in self._tables:
             self._remove_chains(version, self._hooks(version))
         self._grants.tidy()
+
+    def hold(self, seconds: int) -> None:
+        """Drop `Settings.trial` for `seconds` from now, and then no more.
+
+        The rules carry that time, as a grant without ipset does.
+        """
+        self._held = held_at(self._clock(), seconds)
+        for version in self._tables:
+            self._refill(version)
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
@@ -228,7 +241,7 @@ class Iptables:
         here = input_hook(settings)
         rules = {
             **granted,
-            here: input_rules(settings, granted[here]),
+            here: input_rules(settings, granted[here], self._held),
             forward: forward_rules(settings, version, granted[forward]),
             source: source_rules(settings, version),
         }

@@ -17,13 +17,15 @@ from .iptables_match import (
     through,
     to_port,
 )
-from .timed_render import parse_timed
+from .timed_render import NEVER, Held, outside, parse_timed
 from .xtables import comment_of
 
 _ICMP = {4: "icmp", 6: "ipv6-icmp"}
 
 
-def input_rules(settings: Settings, accepting: list[str]) -> list[str]:
+def input_rules(
+    settings: Settings, accepting: list[str], held: Held = NEVER
+) -> list[str]:
     """Return the rules for packets to this host, in the order in which they are met.
 
     The input hook has no fragments to slip through: IPv4 is reassembled before it, and
@@ -32,14 +34,23 @@ def input_rules(settings: Settings, accepting: list[str]) -> list[str]:
     Args:
         settings: what to protect.
         accepting: the rules that accept who may begin a connection.
+        held: when the ports on trial are dropped.
     """
     rules = list(accepting)
     for port in sorted(settings.dropped):
-        rules.append(f"{in_session(port)} -j ACCEPT")
-        rules.append(f"{to_port(port)} -j DROP")
+        rules += _drop(port)
+    for port in sorted(settings.trial):
+        # Outside of that time, the rest is as if it were not there.
+        rules += [f"{to_port(port)} {when} -j RETURN" for when in outside(held)]
+        rules += _drop(port)
     if settings.own_drop:
         rules.append(f"{to_port(Port(17, settings.knock_port))} -j DROP")
     return rules
+
+
+def _drop(port: Port) -> list[str]:
+    """Return the rules that drop packets to `port`, but for what has begun."""
+    return [f"{in_session(port)} -j ACCEPT", f"{to_port(port)} -j DROP"]
 
 
 def forward_rules(settings: Settings, version: int, accepting: list[str]) -> list[str]:

@@ -30,6 +30,7 @@ from .nftables_sets import (
     parse_set,
     render_extended,
     render_grant,
+    render_hold,
     render_revoke,
     sets,
 )
@@ -45,6 +46,7 @@ class Nftables:
 
     name = "nftables"
     expires_by_itself = True
+    holds = True
     widths: frozenset[Width]
 
     def __init__(self, settings: Settings, nft: Nft | None = None) -> None:
@@ -81,6 +83,12 @@ class Nftables:
             if not self._drops():
                 raise
         self._renew()
+
+    def hold(self, seconds: int) -> None:
+        """Drop `Settings.trial` for `seconds` from now, and then no more."""
+        if self._settings.trial:
+            lines = render_hold(self._settings.name, self._settings.trial, seconds)
+            self._nft.run(lines)
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
@@ -176,7 +184,7 @@ class Nftables:
 
     def _renew(self) -> None:
         """Create or renew our table in one transaction."""
-        keep_sessions(self._settings.dropped)
+        keep_sessions((*self._settings.dropped, *self._settings.trial))
         if self._adoptable():
             self._nft.run(self._render(anew=False))
         else:

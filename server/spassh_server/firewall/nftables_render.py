@@ -11,7 +11,15 @@ from typing import Any, Final, NamedTuple
 
 from ..ports import Port
 from . import ActiveGrant, Network, Settings, Width
-from .nftables_sets import FAMILIES, VERSIONS, render_kept, render_set, sets
+from .nftables_sets import (
+    FAMILIES,
+    TRIAL,
+    VERSIONS,
+    render_kept,
+    render_set,
+    render_trial_set,
+    sets,
+)
 
 PRIORITY: Final = -10
 """Just before everybody's filter chains (0), and after mangle (-150), whose rules may
@@ -85,6 +93,8 @@ def render_table(
     if anew:
         lines += [f"delete table {table}", f"add table {table}"]
     lines += [render_set(table, one) for one in sets(settings, widths)]
+    # Always made, so that it can be taken away whether it was there or not.
+    lines.append(render_trial_set(settings.name))
     for chain in chains:
         lines += [
             f"add chain {table} {chain.definition}",
@@ -93,6 +103,8 @@ def render_table(
         comments = render_comments(settings.name, chain)
         for rule, comment in zip(chain.rules, comments, strict=True):
             lines.append(f'add rule {table} {chain.name} {rule} comment "{comment}"')
+    if not settings.trial:
+        lines.append(f"delete set {table} {TRIAL}")
     return "\n".join(lines) + "\n" + render_kept(settings.name, kept)
 
 
@@ -124,21 +136,37 @@ def input_chain(settings: Settings, widths: frozenset[Width]) -> Chain:
             once_matches(settings, widths, version),
         )
         rules += [f"{match} {accept}" for match in matches]
-    for protocol in sorted({port.protocol_name for port in settings.dropped}):
-        numbers = sorted(
-            {p.number for p in settings.dropped if p.protocol_name == protocol}
-        )
-        ports = f"{protocol} dport {{ {', '.join(map(str, numbers))} }}"
-        # Not "related": that is what a helper (FTP, SIP) expects because of bytes that
-        # a stranger sent, and it may name any port. ICMP errors are no tcp or udp.
-        # A bare SYN is never part of a connection: conntrack takes one on the addresses
-        # and ports of a connection that lingers for a part of it, and the server's
-        # socket, which has gone, would take it for a new connection.
-        whole = f"{WHOLE} " * (protocol == "tcp")
-        rules += [f"{ports} {whole}ct state established accept", f"{ports} drop"]
+    for protocol, ports in _by_protocol(settings.dropped):
+        rules += _drop(protocol, ports)
+    for protocol, ports in _by_protocol(settings.trial):
+        # When the trial is over, the rest is as if it were not there.
+        rules.append(f"{ports} meta l4proto . th dport != @{TRIAL} accept")
+        rules += _drop(protocol, ports)
     if settings.own_drop:
         rules.append(f"udp dport {settings.knock_port} drop")
     return Chain("input", rules, Hook("filter", "input", PRIORITY))
+
+
+def _by_protocol(ports: Iterable[Port]) -> list[tuple[str, str]]:
+    """Return each protocol, with what matches the packets to its `ports`."""
+    numbers: dict[str, set[int]] = {}
+    for port in ports:
+        numbers.setdefault(port.protocol_name, set()).add(port.number)
+    return [
+        (protocol, f"{protocol} dport {{ {', '.join(map(str, sorted(found)))} }}")
+        for protocol, found in sorted(numbers.items())
+    ]
+
+
+def _drop(protocol: str, ports: str) -> list[str]:
+    """Return the rules that drop what matches `ports`, but for what has begun."""
+    # Not "related": that is what a helper (FTP, SIP) expects because of bytes that a
+    # stranger sent, and it may name any port. ICMP errors are no tcp or udp. A bare SYN
+    # is never part of a connection: conntrack takes one on the addresses and ports of a
+    # connection that lingers for a part of it, and the server's socket, which has gone,
+    # would take it for a new connection.
+    whole = f"{WHOLE} " * (protocol == "tcp")
+    return [f"{ports} {whole}ct state established accept", f"{ports} drop"]
 
 
 def lasting_matches(version: int) -> list[str]:

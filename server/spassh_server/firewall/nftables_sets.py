@@ -20,6 +20,9 @@ BEGUN_SECONDS: Final = 10
 after 1, 3 and 7 seconds.
 """
 
+TRIAL: Final = "trial"
+"""The set of the ports that are dropped for a while: see `Firewall.hold`."""
+
 _NAMES: Final = {Width.FLOW: "flow", Width.ONCE: "once", Width.ADDRESS: "granted"}
 _WIDTHS: Final = frozenset(_NAMES)
 
@@ -87,6 +90,27 @@ def render_set(table: str, wanted: Set) -> str:
         f"add set {table} {wanted.name} {{ type {' . '.join(wanted.types)};"
         f" {size}flags timeout{dynamic}; timeout {wanted.seconds}s;{once} }}"
     )
+
+
+def render_trial_set(name: str) -> str:
+    """Create the set of ports on trial, unless it is there. No element is for ever."""
+    return (
+        f"add set inet {name} {TRIAL} {{ type inet_proto . inet_service;"
+        " flags timeout; timeout 1s; }"
+    )
+
+
+def render_hold(name: str, ports: Iterable[Port], seconds: int) -> str:
+    """Have the ports in that set for `seconds` from now, whatever it has."""
+    place = f"element inet {name} {TRIAL}"
+    lines = []
+    for port in ports:
+        key = f"{port.protocol} . {port.number}"
+        full = f"{{ {key} timeout {check_seconds(seconds)}s }}"
+        # As for a grant that is extended.
+        lines += [f"add {place} {full}", f"delete {place} {{ {key} }}"]
+        lines.append(f"add {place} {full}")
+    return "\n".join(lines) + "\n"
 
 
 def is_as_wanted(listed: dict[str, Any], wanted: Set) -> bool:

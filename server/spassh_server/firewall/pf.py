@@ -38,6 +38,7 @@ class Pf:
 
     name = "pf"
     expires_by_itself = False
+    holds = False
     widths = frozenset({Width.ADDRESS})
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -80,6 +81,9 @@ class Pf:
                 self._alter(Grant(address, port), "delete")
             for address in live - self._present(port):
                 self._alter(Grant(address, port), "add")
+
+    def hold(self, seconds: int) -> None:
+        """Do nothing: `holds` says so, and the granter ends a trial by itself."""
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""

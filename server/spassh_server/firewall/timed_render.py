@@ -47,6 +47,35 @@ class TimedGrant(NamedTuple):
         return self.start <= now < self.end
 
 
+class Held(NamedTuple):
+    """When the ports on trial are dropped."""
+
+    start: int
+    """The first second, since 1970-01-01 UTC, in which they are."""
+    end: int
+    """The first second, since 1970-01-01 UTC, in which they are not any more."""
+
+
+NEVER: Final = Held(1, 1)
+
+
+def held_at(now: float, seconds: int) -> Held:
+    """Return what drops the ports for `seconds` from `now` on.
+
+    A clock that is set back beyond the slack ends it, and does not prolong it.
+    """
+    end = ceil(now + check_seconds(seconds))
+    return Held(max(1, floor(now) - SLACK_SECONDS), end)
+
+
+def outside(held: Held) -> list[str]:
+    """Return what matches before and after that time."""
+    return [
+        f"-m time --datestop {_date(held.start - 1)}",
+        f"-m time --datestart {_date(held.end)}",
+    ]
+
+
 def given_at(now: float, grant: Grant, seconds: int, user: str) -> TimedGrant:
     """Return `grant` as it is given at `now` for `seconds`."""
     start = max(0, floor(now) - SLACK_SECONDS)
@@ -118,7 +147,7 @@ def _when(name: str, timed: TimedGrant) -> str:
     """Return what matches while a grant holds, and says all about it."""
     (address, port, width, source_port), start, end, user = timed
     # Both are seconds in which the rule matches, the first and the last, in UTC.
-    first, last = (strftime("%Y-%m-%dT%H:%M:%S", gmtime(at)) for at in (start, end - 1))
+    first, last = _date(start), _date(end - 1)
     of = f"{width.label}:{source_port}" if source_port else width.label
     words = [
         name,
@@ -132,6 +161,11 @@ def _when(name: str, timed: TimedGrant) -> str:
     comment = " ".join(map(str, words))
     dates = f"-m time --datestart {first} --datestop {last}"
     return f'{dates} -m comment --comment "{comment}"'
+
+
+def _date(at: int) -> str:
+    """Return a second since 1970-01-01 UTC as iptables wants it."""
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(at))
 
 
 def _grant(port: str, address: str, of: str) -> Grant:

@@ -32,6 +32,7 @@ from .handout import Handout
 from .ledger import Ledger
 from .message import Answer, GrantMessage, MessageError, Revoke, RunMessage, Wanted
 from .programs import Programs
+from .protection import Make, Protection
 from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
 
 _SWEEP_SECONDS = 60
@@ -52,14 +53,16 @@ class Granter:
         handout: Handout,
         programs: Programs,
         poll: select.poll,
+        make: Make,
         watch: Watch | None = None,
         others: Sequence[Firewall] = (),
     ) -> None:
         """Take our end of the socket, and what we work with.
 
-        `poll` is the one that `programs` registers its children with. `watch` hears of
-        changes to the packet filter, where the kernel tells of them. `others` may have
-        rules of an earlier configuration.
+        `poll` is the one that `programs` registers its children with. `make` makes a
+        firewall like `firewall` with other settings. `watch` hears of changes to the
+        packet filter, where the kernel tells of them. `others` may have rules of an
+        earlier configuration.
         """
         self._others = others
         self._socket = sock
@@ -69,13 +72,17 @@ class Granter:
         self._watch = watch
         self._changed = False
         self._complaint = ""
-        self._firewall = firewall
+        self._protection = Protection(settings, firewall, make)
         self._bounds = Bounds(settings, swept=not firewall.expires_by_itself)
         self._ledger = Ledger()
         self._always_allow = settings.always_allow
         self._repaired = time.monotonic()
         self._sweep_again = 0.0
         self._errors = events.Limiter(time.monotonic, OTHER_LINES_PER_SECOND)
+
+    @property
+    def _firewall(self) -> Firewall:
+        return self._protection.firewall
 
     def serve(self) -> None:
         """Work until the listener closes its end.
@@ -88,7 +95,7 @@ class Granter:
         # listener that cannot start must not leave a drop that nobody can open.
         if not self._socket.recv(message.SIZE, socket.MSG_PEEK):
             return
-        self._firewall.prepare()
+        self._protection.start()
         self._remove_others()
         self._mend()
         for active in self._firewall.grants():
@@ -117,6 +124,7 @@ class Granter:
 
     def _leave(self) -> None:
         """Take back what nobody will end: the kernel does not, and we go."""
+        self._protection.leave()
         if self._firewall.expires_by_itself:
             return
         try:
@@ -141,7 +149,12 @@ class Granter:
 
     def _turn(self) -> bool:
         """Wait for something to do, and do it; return False when the listener left."""
-        waits = (self._until_sweep(), self._until_repair(), self._programs.until_next())
+        waits = (
+            self._until_sweep(),
+            self._until_repair(),
+            self._programs.until_next(),
+            self._protection.until_end(),
+        )
         shortest = min((one for one in waits if one is not None), default=None)
         ready = {fd for fd, _ in self._poll.poll(shortest)}
         if self._watch is not None and self._watch.fileno() in ready:
@@ -223,6 +236,11 @@ class Granter:
             self._revoke(wanted)
         elif isinstance(wanted, RunMessage):
             self._run(wanted)
+        elif isinstance(wanted, message.Protect):
+            self._protect(wanted)
+        elif isinstance(wanted, message.Proof):
+            proved = self._protection.is_proved(wanted.address)
+            self._answer(message.GRANTED if proved else message.REFUSED, wanted.number)
         elif isinstance(wanted, message.ListUsers):
             self._handout.send(self._socket, wanted.number)
         else:
@@ -243,8 +261,18 @@ class Granter:
         else:
             self._answer(message.GRANTED, wanted.number)
             self._ledger.note(user, grant.address)
+            self._protection.note(grant.address)
             self._programs.opened(grant, seconds, user)
         self._repair()
+
+    def _protect(self, wanted: message.Protect) -> None:
+        try:
+            self._protection.apply()
+        except (ConfigError, FirewallError) as error:
+            events.error(error, error.hint)
+            self._answer(message.FAILED, wanted.number)
+        else:
+            self._answer(message.GRANTED, wanted.number)
 
     def _revoke(self, wanted: Revoke) -> None:
         """Take back what `wanted` says, first the grants, then the connections."""
@@ -314,6 +342,7 @@ class Granter:
         self._changed = False
         try:
             if self._firewall.repair():
+                self._protection.mended()
                 events.say("repaired", firewall=self._firewall.name)
         except FirewallError as error:
             # The port may be open: try again, and do not fill the log meanwhile.
@@ -401,6 +430,7 @@ def _work(sock: socket.socket, path: str) -> int:
                 handout=handout,
                 programs=programs,
                 poll=poll,
+                make=lambda wanted: choose(firewall.name, wanted, wall_clock)[0],
                 watch=_watch(),
                 others=others(firewall, settings.firewall, wall_clock),
             ).serve()

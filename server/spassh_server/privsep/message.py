@@ -6,6 +6,7 @@ answer repeats, and the fields of that type. All have 64 bytes but for `RUN`, wh
 again.
 """
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -31,16 +32,21 @@ PING: Final = 4
 """Are you there? No fields."""
 RUN: Final = 5
 """Please run a command. The fields of `_RUN`."""
+PROTECT: Final = 6
+"""Please read again what is to be protected. No fields."""
+PROOF: Final = 7
+"""Was this address granted anything since the trial began? The fields of `_PROOF`."""
 
 # From the granter.
 READY: Final = 17
 """The firewall is prepared: the answer to the first message, whichever. `_WIDTHS`."""
 GRANTED: Final = 18
-"""It is done: of a command, it is under way."""
+"""It is done: of a command, it is under way; of a proof, it is so."""
 REFUSED: Final = 19
-"""It is not within the granter's own limits."""
+"""It is not within the granter's own limits; of a proof, it is not so."""
 FAILED: Final = 20
-"""The firewall refused, or the command cannot run; the granter has logged why."""
+"""The firewall refused, or a file is wrong, or the command cannot run; the granter has
+logged why."""
 USER_FILE: Final = 21
 """One file of users_dir, open for reading, with its name: `_NAME`."""
 USERS_END: Final = 22
@@ -61,6 +67,8 @@ _HEAD = Struct("!BI")
 _GRANT = Struct("!IBHB16sBH32s")
 # whether to end sessions, address size, address, user
 _REVOKE = Struct("!BB16s32s")
+# address size, address
+_PROOF = Struct("!B16s")
 # address size, address, user, command, bytes of the arguments; then those: each a
 # length, a word
 _RUN = Struct("!B16s32s32sH")
@@ -108,6 +116,19 @@ class Ping(NamedTuple):
     number: int
 
 
+class Protect(NamedTuple):
+    """The listener wants to be protected what the files say now."""
+
+    number: int
+
+
+class Proof(NamedTuple):
+    """The listener wants to know whether `address` was let in during the trial."""
+
+    number: int
+    address: bytes
+
+
 class RunMessage(NamedTuple):
     """The listener wants `argv` run, because `user` at `address` asked for it."""
 
@@ -120,7 +141,13 @@ class RunMessage(NamedTuple):
     and run them as somebody else."""
 
 
-Wanted = GrantMessage | ListUsers | Revoke | Ping | RunMessage
+_WITHOUT_FIELDS: Final[dict[int, Callable[[int], ListUsers | Ping | Protect]]] = {
+    LIST_USERS: ListUsers,
+    PING: Ping,
+    PROTECT: Protect,
+}
+
+Wanted = GrantMessage | ListUsers | Revoke | Ping | RunMessage | Protect | Proof
 
 
 class Answer(NamedTuple):
@@ -166,6 +193,17 @@ def encode_ping(number: int) -> bytes:
     return _HEAD.pack(PING, number).ljust(SIZE, b"\0")
 
 
+def encode_protect(number: int) -> bytes:
+    """Spell the request to read again what is to be protected."""
+    return _HEAD.pack(PROTECT, number).ljust(SIZE, b"\0")
+
+
+def encode_proof(message: Proof) -> bytes:
+    """Spell the question whether an address was let in during the trial."""
+    fields = _PROOF.pack(len(message.address), message.address)
+    return (_HEAD.pack(PROOF, message.number) + fields).ljust(SIZE, b"\0")
+
+
 def encode_revoke(message: Revoke) -> bytes:
     """Spell a revocation."""
     address, user = message.address, message.user.encode("ascii")
@@ -209,10 +247,20 @@ def decode_request(data: bytes) -> Wanted:
         return _decode_grant(data, number)
     if kind == REVOKE:
         return _decode_revoke(data, number)
-    if kind not in {LIST_USERS, PING}:
+    if kind == PROOF:
+        return _decode_proof(data, number)
+    if kind not in _WITHOUT_FIELDS:
         raise MessageError("unknown type")
     _padding(data, _HEAD.size)
-    return ListUsers(number) if kind == LIST_USERS else Ping(number)
+    return _WITHOUT_FIELDS[kind](number)
+
+
+def _decode_proof(data: bytes, number: int) -> Proof:
+    size, address = _PROOF.unpack_from(data, _HEAD.size)
+    _padding(data, _HEAD.size + _PROOF.size)
+    if not _is_host(size, address):
+        raise MessageError("address")
+    return Proof(number, address[:size])
 
 
 def _decode_grant(data: bytes, number: int) -> GrantMessage:

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from .. import config, control, events
 from ..addresses import text
-from ..clock import wall_clock
+from ..clock import boot_id, monotonic_ms, wall_clock
 from ..config import Config
 from ..events import printable
 from ..firewall import FirewallError
 from ..firewall.select import choose
+from ..toml import ConfigError
+from ..trial import Trial, on_trial, read_trial, settings_of
 
 _KINDS: Final = {
     "ready": bool,
@@ -47,10 +49,20 @@ def state_of(settings: Config) -> dict[str, Any]:
         else:
             events.error("the answer of spasshd makes no sense", "restart spasshd")
     state["protect"] = [str(port) for port in settings.protect]
+    state["trial"] = None
+    trial = _trial(settings)
+    if trial is not None:
+        state["trial"] = {
+            "ports": [str(port) for port in on_trial(settings, trial)],
+            "seconds_left": (trial.ends - monotonic_ms()) // 1000,
+        }
     # What is known is told, even if the packet filter does not say the rest.
     state |= {"in_place": None, "grants": [], "warnings": []}
     try:
         firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
+        if trial is not None:
+            wanted = settings_of(settings, trial, holds=firewall.holds)
+            firewall, _ = choose(firewall.name, wanted, wall_clock)
         state["backend"] = firewall.name
         state["grants"] = [
             {
@@ -71,6 +83,15 @@ def state_of(settings: Config) -> dict[str, Any]:
         nobody = "there are no users, so nobody is let in: see 'spasshd check'"
         state["warnings"] = [*state["warnings"], nobody]
     return state
+
+
+def _trial(settings: Config) -> Trial | None:
+    try:
+        trial = read_trial(settings, boot_id(), monotonic_ms())
+    except ConfigError as error:
+        events.error(error, error.hint)
+        return None
+    return trial if on_trial(settings, trial) else None
 
 
 def _is_count(value: object) -> bool:
@@ -110,6 +131,9 @@ def _print(state: dict[str, Any]) -> None:
     in_place = {True: "", False: " (not in place)", None: " (unknown)"}
     protected = ", ".join(state["protect"]) or "nothing"
     lines.append(f"protected: {protected}{in_place[state['in_place']]}")
+    if state["trial"]:
+        ports, left = ", ".join(state["trial"]["ports"]), state["trial"]["seconds_left"]
+        lines.append(f"on trial: {ports} for {left} s")
     lines.append(f"live grants: {len(state['grants'])}")
     lines += [_describe(one) for one in state["grants"]]
     lines += [f"warning: {one}" for one in state["warnings"]]

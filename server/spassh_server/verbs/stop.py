@@ -11,6 +11,7 @@ from ..firewall import FirewallError
 from ..firewall.select import BACKENDS, choose
 from ..salvage import salvage
 from ..toml import ConfigError
+from ..trial import clear_trial
 
 _PATIENCE = 30
 """Seconds for both programs to end: a granter may be busy with the firewall."""
@@ -64,6 +65,8 @@ def _load(options: Namespace) -> Config:
 
 
 def _open(settings: Config) -> int:
+    # Before all else: a daemon that is started now must not go on with a trial.
+    clear_trial(settings)
     status = 0
     # Every back end that works here: the configuration may have changed since.
     for name in BACKENDS:

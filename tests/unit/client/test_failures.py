@@ -29,7 +29,7 @@ from spassh.resolve import Address, Resolving
 from spassh.schedule import Plan
 from spassh.source import Source
 from spassh.ui import silent
-from spassh.verbs import enroll, forget, import_, keygen, ssh_config
+from spassh.verbs import enroll, forget, import_, keygen, lock, ssh_config
 from spassh.verbs import knock as knock_verb
 from spassh.verbs import run as run_verb
 from spassh.verbs.ssh import Target, parse_target
@@ -369,6 +369,11 @@ def states(*outputs: str) -> Provoke:
     return provoke
 
 
+def lock_without_spassh(scene: Scene) -> None:
+    fake_ssh(scene)
+    lock.lock(Target(HOST), Clocks(lambda: 0.0, lambda: NOW_MS), silent)
+
+
 def unreadable_configuration(scene: Scene) -> None:
     ssh_config.includes(str(scene.tmp_path), "/x")
 
@@ -507,6 +512,12 @@ FAILURES = [
     Failure("not a login: WORD", "such as root@server", 2, target("-x@server")),
     Failure("not a port: WORD", "a port is a number", 2, target("server", "ssh")),
     Failure("--name: REASON", "such as alice-laptop", 2, bad_name),
+    Failure(
+        "ssh does not go through spassh to HOST",
+        "begin with 'spassh enroll server.example'",
+        1,
+        lock_without_spassh,
+    ),
     Failure("there is no ssh in PATH", "install OpenSSH's client", 1, no_ssh),
     Failure(
         "ssh cannot say how it reaches HOST: REASON",
@@ -515,7 +526,7 @@ FAILURES = [
         ssh_is_confused,
     ),
     Failure("ssh does not get in to HOST", "'ssh' has to work first", 1, no_login),
-    Failure("ssh to HOST failed: REASON", "enroll again", 1, server_says("x", 255)),
+    Failure("ssh to HOST failed: REASON", "try again", 1, server_says("x", 255)),
     Failure(
         "HOST has no spasshd",
         "install it there",
@@ -536,7 +547,7 @@ FAILURES = [
     ),
     Failure(
         "sudo on HOST wants a password, and there is no terminal to ask for it",
-        "enroll in a terminal, or as root",
+        "do this in a terminal, or as root",
         1,
         server_says("sudo: a password is required", login="ann"),
     ),
@@ -581,14 +592,14 @@ FAILURES = [
     ),
     Failure("cannot read FILE: REASON", "see whose it is", 1, unreadable_configuration),
     Failure(
-        "the state of spasshd on HOST makes no sense",
+        "the answer of spasshd on HOST makes no sense",
         "update spassh on both sides",
         1,
         states("{}"),
     ),
     Failure(
         "spasshd on HOST is not running",
-        "start it there, and enroll again",
+        "start it there, and try again",
         1,
         states('{"running": false, "grants": []}'),
     ),

@@ -32,9 +32,11 @@ from spassh_server.firewall.iptables_render import (
     render_chain,
     source_rules,
 )
-from spassh_server.firewall.timed_render import TimedGrant, render_timed
+from spassh_server.firewall.timed_render import TimedGrant, held_at, render_timed
 from spassh_server.firewall.xtables import comment_of
 from spassh_server.ports import Port
+
+SSH = Port(6, 22)
 
 ALLOWED = set(string.ascii_letters + string.digits + ' -.:,[]"/!_')
 MATCH_SET = "-m set --match-set spassh-a4 src,dst -j ACCEPT"
@@ -279,6 +281,28 @@ def test_each_protected_port_is_dropped_after_established(
         accept = f"{whole}-m conntrack --ctstate ESTABLISHED -j ACCEPT"
         assert mine == [accept, "-j DROP"]
     assert len(rules) == 2 * len(any_settings.dropped)
+
+
+def test_what_is_on_trial_is_dropped_between_two_times() -> None:
+    on_trial = BARE._replace(trial=(SSH,))
+    ssh = "-p tcp -m tcp --dport 22"
+    # From a minute before, in case the clock is set back by a little, and no more.
+    held = held_at(1_767_225_600.5, 120)
+    assert input_rules(on_trial, [], held) == [
+        f"{ssh} -m time --datestop 2025-12-31T23:58:59 -j RETURN",
+        f"{ssh} -m time --datestart 2026-01-01T00:02:01 -j RETURN",
+        f"{ssh} ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+        f"{ssh} -j DROP",
+        *input_rules(BARE, []),
+    ]
+
+
+def test_until_it_is_held_what_is_on_trial_is_never_dropped() -> None:
+    rules = input_rules(BARE._replace(trial=(SSH,)), [])
+    assert [rule.partition("-m time ")[2] for rule in rules[:2]] == [
+        "--datestop 1970-01-01T00:00:00 -j RETURN",
+        "--datestart 1970-01-01T00:00:01 -j RETURN",
+    ]
 
 
 @given(settings)

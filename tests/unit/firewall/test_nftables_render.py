@@ -6,9 +6,9 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.firewall.texts import BARE, GRANT4, SETTINGS, settings
+from unit.firewall.texts import BARE, GRANT4, SETTINGS, SSH, settings
 
-from spassh_server.firewall import ActiveGrant, Settings, Width
+from spassh_server.firewall import ActiveGrant, FirewallError, Settings, Width
 from spassh_server.firewall.nftables_forward import forward_chains
 from spassh_server.firewall.nftables_render import (
     Chain,
@@ -18,6 +18,7 @@ from spassh_server.firewall.nftables_render import (
     render_remove,
     render_table,
 )
+from spassh_server.firewall.nftables_sets import render_hold
 from spassh_server.ports import Port
 
 ALL = frozenset(Width)
@@ -42,6 +43,7 @@ add set inet spassh once6 { type ipv6_addr . inet_proto . inet_service;\
  size 65535; flags timeout, dynamic; timeout 15s; limit rate 1/week burst 1 packets; }
 add set inet spassh begun6 { type ipv6_addr . inet_service . inet_proto . inet_service;\
  size 65535; flags timeout, dynamic; timeout 10s; }
+add set inet spassh trial { type inet_proto . inet_service; flags timeout; timeout 1s; }
 add chain inet spassh input { type filter hook input priority -10; policy accept; }
 flush chain inet spassh input
 add rule inet spassh input meta mark set meta mark and 0xdfffffff comment "spassh 1/14"
@@ -75,6 +77,7 @@ add rule inet spassh input udp dport { 53 } ct state established accept\
  comment "spassh 12/14"
 add rule inet spassh input udp dport { 53 } drop comment "spassh 13/14"
 add rule inet spassh input udp dport 62201 drop comment "spassh 14/14"
+delete set inet spassh trial
 """
 
 
@@ -105,6 +108,31 @@ def test_with_nothing_to_protect_only_the_knock_port_is_dropped() -> None:
     found = rules(BARE)
     assert [rule for rule in found if "drop" in rule] == ["udp dport 62201 drop"]
     assert not [rule for rule in found if "ct " in rule], "nor is anything tracked"
+
+
+def test_what_is_on_trial_is_dropped_while_the_set_has_it() -> None:
+    on_trial = BARE._replace(trial=(SSH, Port(6, 2222)))
+    ports = "tcp dport { 22, 2222 }"
+    whole = "tcp flags & (fin | syn | rst | ack) != syn"
+    assert rules(on_trial) == [
+        *rules(BARE)[:-1],
+        f"{ports} meta l4proto . th dport != @trial accept",
+        f"{ports} {whole} ct state established accept",
+        f"{ports} drop",
+        "udp dport 62201 drop",
+    ]
+    assert "delete set" not in table(on_trial, anew=False)
+
+
+def test_what_is_on_trial_is_held_for_its_time_and_no_longer() -> None:
+    assert render_hold("spassh", [SSH], 9) == (
+        "add element inet spassh trial { 6 . 22 timeout 9s }\n"
+        "delete element inet spassh trial { 6 . 22 }\n"
+        "add element inet spassh trial { 6 . 22 timeout 9s }\n"
+    )
+    # To nftables, 0 means for ever.
+    with pytest.raises(FirewallError, match="0 seconds"):
+        render_hold("spassh", [SSH], 0)
 
 
 def test_without_a_drop_of_our_own_nothing_is_dropped() -> None:

@@ -42,6 +42,7 @@ settings = st.builds(
     ).map(tuple),
     programs=st.just(("/sbin/ipfw", "/sbin/pfctl")),
     ipfw_rule=st.integers(1, 60000),
+    trial=st.just(()),
 )
 grants = st.tuples(addresses, ports).map(lambda both: Grant(*both))
 wide_grants = st.one_of(

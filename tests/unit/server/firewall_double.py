@@ -10,6 +10,9 @@ class RecordingFirewall:
 
     def __init__(self, *, expires_by_itself: bool = True) -> None:
         self.expires_by_itself = expires_by_itself
+        self.holds = True
+        self.held: list[int] = []
+        """For how many seconds, each time that it was asked to hold."""
         self.widths = frozenset(Width)
         self.calls: list[str] = []
         self.granted: list[tuple[Grant, int, str]] = []
@@ -43,6 +46,10 @@ class RecordingFirewall:
 
     def prepare(self) -> None:
         self._call("prepare")
+
+    def hold(self, seconds: int) -> None:
+        self._call("hold")
+        self.held.append(seconds)
 
     def grant(self, grant: Grant, seconds: int, user: str = "") -> None:
         self._call("grant")

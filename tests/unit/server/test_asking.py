@@ -25,6 +25,8 @@ from spassh_server.privsep import message
 from spassh_server.privsep.message import (
     Answer,
     GrantMessage,
+    Proof,
+    Protect,
     Revoke,
     RunMessage,
     Wanted,
@@ -349,3 +351,30 @@ def test_who_asked_for_a_revocation_is_told_once_what_came_of_it(asked: Asked) -
         {"error": "the firewall refused: see the log"},
         {"grants": 4, "sessions": 1, "forgotten": False},
     ]
+
+
+def test_who_changed_what_is_protected_is_told_what_came_of_it(asked: Asked) -> None:
+    for kind, reply in (
+        (message.GRANTED, {}),
+        (message.FAILED, {"error": "the firewall refused: see the log"}),
+    ):
+        asked.asking.protect(asked.replies.append)
+        wanted = asked.sent[-1]
+        assert isinstance(wanted, Protect)
+        assert not asked.asking.idle
+        asked.answer(kind, wanted.number)
+        assert asked.replies[-1] == reply
+        assert asked.asking.idle
+
+
+def test_only_the_granter_says_that_an_address_was_let_in(asked: Asked) -> None:
+    for kind, proved in (
+        (message.GRANTED, True),
+        (message.REFUSED, False),
+        (message.FAILED, False),
+    ):
+        asked.asking.prove(HERE, asked.replies.append)
+        wanted = asked.sent[-1]
+        assert wanted == Proof(wanted.number, HERE)
+        asked.answer(kind, wanted.number)
+        assert asked.replies[-1] == {"proved": proved}

@@ -3,6 +3,7 @@ import os
 import select
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,7 +19,9 @@ from spassh_server.control import (
     ControlServer,
     NotRunningError,
     ask,
+    parse_proof,
     parse_revoke,
+    render_proof,
     render_revoke,
     socket_path,
 )
@@ -397,3 +400,27 @@ class TestARevocation:
             wanted = parse_revoke(request)
             if wanted is not None:
                 assert decode_request(encode_revoke(wanted)) == wanted
+
+
+class TestAQuestionForProof:
+    @pytest.mark.parametrize("text", ["192.0.2.7", "2001:db8::7", "fe80::1"])
+    def test_is_read_as_it_was_spelled(self, text: str) -> None:
+        address = ip_address(text).packed
+        assert parse_proof(render_proof(address)) == address
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            "",
+            "proof",
+            "proof ",
+            "proof ada",
+            "proof 0.0.0.0",
+            "proof 224.0.0.1",
+            "proof ::ffff:192.0.2.7",
+            "prove 192.0.2.7",
+            "revoke 192.0.2.7",
+        ],
+    )
+    def test_of_nonsense_is_none(self, request_: str) -> None:
+        assert parse_proof(request_) is None

@@ -278,6 +278,7 @@ class TestStatus:
         assert json.loads(out) == STATE | {
             "running": True,
             "protect": ["tcp/22"],
+            "trial": None,
             "backend": "recording",
             "in_place": True,
             "grants": [

@@ -23,7 +23,15 @@ from unit.server.firewall_double import RecordingFirewall
 from unit.server.parties import EVERY_WIDTH, HERE, HERE6, SSH, THERE
 
 from spassh_server import config
-from spassh_server.firewall import ActiveGrant, FirewallError, Grant, Width
+from spassh_server.clock import monotonic_ms
+from spassh_server.firewall import (
+    ActiveGrant,
+    Firewall,
+    FirewallError,
+    Grant,
+    Settings,
+    Width,
+)
 from spassh_server.firewall.watch import Watch
 from spassh_server.limits import ADDRESSES_PER_USER, OTHER_LINES_PER_SECOND
 from spassh_server.ports import Port
@@ -35,12 +43,15 @@ from spassh_server.privsep.message import (
     Answer,
     GrantMessage,
     MessageError,
+    Proof,
     Revoke,
     RunMessage,
     decode_answer,
     encode_grant,
     encode_list_users,
     encode_ping,
+    encode_proof,
+    encode_protect,
     encode_revoke,
     encode_run,
 )
@@ -53,6 +64,7 @@ from spassh_server.privsep.sandbox import (
     CAP_SETUID,
     capabilities,
 )
+from spassh_server.trial import Trial
 
 ROOT = Path(__file__).parents[4]
 SETTINGS = config.parse(
@@ -139,7 +151,12 @@ class Listener:
             handout=Handout(changed),
             programs=cast(Programs, self.programs),
             poll=self.poll,
+            make=self.make,
         )
+
+    def make(self, settings: Settings) -> Firewall:
+        """Make a firewall as the granter asks for it."""
+        raise AssertionError(settings)
 
     def send(self, *wanted: Message) -> None:
         for one in wanted:
@@ -393,7 +410,7 @@ def test_a_refusing_firewall_is_reported_and_outlived(
     "data",
     [
         b"\0" * 64,
-        b"\6" + bytes(63),
+        b"\x08" + bytes(63),
         b"\xff" * 64,
         b"\x11" + bytes(63),
         encode_grant(wish())[:-1],
@@ -401,7 +418,7 @@ def test_a_refusing_firewall_is_reported_and_outlived(
         encode_grant(wish())[:-1] + b"\1",
         b"x",
     ],
-    ids=["zero", "type 6", "ones", "an answer", "short", "long", "padding", "one byte"],
+    ids=["zero", "type 8", "ones", "an answer", "short", "long", "padding", "one byte"],
 )
 def test_an_unknown_message_ends_it_at_once(
     listener: Listener, firewall: RecordingFirewall, data: bytes
@@ -1164,6 +1181,73 @@ def test_a_repair_that_fails_is_tried_again_and_reported_once(
     assert firewall.count("repair") == 4
     assert granter._until_repair() is None
     assert firewall.count("repair") == 4
+
+
+def test_what_is_protected_is_read_anew_when_the_listener_says_so(
+    listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "spasshd.toml"
+    path.write_text('protect = ["tcp/22"]\n')
+    path.chmod(0o600)
+    other = RecordingFirewall()
+    told: list[Settings] = []
+
+    def make(settings: Settings) -> Firewall:
+        told.append(settings)
+        return other
+
+    protection = listener.granter._protection
+    changed = protection._config._replace(path=str(path), run_dir=str(tmp_path))
+    monkeypatch.setattr(protection, "_config", changed)
+    monkeypatch.setattr(protection, "_make", make)
+    answers = listener.run(encode_protect(3), wish(4))
+    assert answers == [READY, Answer(message.GRANTED, 3), Answer(message.GRANTED, 4)]
+    assert [settings.protect for settings in told] == [(SSH,)]
+    assert [grant for grant, _, _ in other.granted] == [wish(4).grant]
+
+
+def test_a_file_that_is_wrong_changes_nothing_and_is_told(
+    listener: Listener, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Its configuration is /dev/null, and so no file.
+    answers = listener.run(encode_protect(3), wish(4))
+    assert answers == [READY, Answer(message.FAILED, 3), Answer(message.GRANTED, 4)]
+    assert "error: /dev/null: not a regular file" in capsys.readouterr().err
+
+
+def test_without_a_trial_nobody_proves_anything(listener: Listener) -> None:
+    answers = listener.run(wish(4), encode_proof(Proof(5, HERE)))
+    assert answers == [READY, Answer(message.GRANTED, 4), Answer(message.REFUSED, 5)]
+
+
+def test_who_was_let_in_during_the_trial_proves_it(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial((SSH,), 0, monotonic_ms() + 60_000)
+    monkeypatch.setattr(listener.granter._protection, "_trial", trial)
+    monkeypatch.setattr(listener.granter._protection, "leave", lambda: None)
+    answers = listener.run(
+        encode_proof(Proof(3, HERE)),
+        wish(4),
+        encode_proof(Proof(5, HERE)),
+        encode_proof(Proof(6, THERE)),
+    )
+    kinds = [message.READY, message.REFUSED, message.GRANTED]
+    kinds += [message.GRANTED, message.REFUSED]
+    assert [one.kind for one in answers] == kinds
+
+
+def test_a_grant_that_failed_proves_nothing(
+    listener: Listener,
+    firewall: RecordingFirewall,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trial = Trial((SSH,), 0, monotonic_ms() + 60_000)
+    monkeypatch.setattr(listener.granter._protection, "_trial", trial)
+    monkeypatch.setattr(listener.granter._protection, "leave", lambda: None)
+    firewall.failing.add("grant")
+    answers = listener.run(wish(4), encode_proof(Proof(5, HERE)))
+    assert answers == [READY, Answer(message.FAILED, 4), Answer(message.REFUSED, 5)]
 
 
 def test_a_firewall_that_expires_by_itself_is_not_swept(

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from itertools import chain, combinations
 from struct import pack
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ from spassh_server.privsep.message import (
     ListUsers,
     MessageError,
     Ping,
+    Proof,
+    Protect,
     Revoke,
     RunMessage,
     decode_answer,
@@ -27,6 +30,8 @@ from spassh_server.privsep.message import (
     encode_grant,
     encode_list_users,
     encode_ping,
+    encode_proof,
+    encode_protect,
     encode_revoke,
     encode_run,
 )
@@ -107,6 +112,7 @@ def test_what_has_no_fields_is_read_back(number: int) -> None:
     for data, wanted in (
         (encode_list_users(number), ListUsers(number)),
         (encode_ping(number), Ping(number)),
+        (encode_protect(number), Protect(number)),
     ):
         assert len(data) == SIZE
         read = decode_request(data)
@@ -129,6 +135,14 @@ def test_a_revocation_is_read_back(
     assert read == wanted
     assert isinstance(read, Revoke)
     assert read.sessions is sessions
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_question_for_proof_is_read_back(number: int, address: bytes) -> None:
+    data = encode_proof(Proof(number, address))
+    assert len(data) == SIZE
+    assert decode_request(data) == Proof(number, address)
 
 
 ARGVS = [
@@ -204,6 +218,8 @@ EXAMPLES: dict[str, tuple[bytes, Decode]] = {
     "flow": (encode_grant(GrantMessage(7, FLOW, 15, "ada")), decode_request),
     "list users": (encode_list_users(7), decode_request),
     "ping": (encode_ping(7), decode_request),
+    "protect": (encode_protect(7), decode_request),
+    "proof": (encode_proof(Proof(7, ADDRESSES[0])), decode_request),
     "revoke all": (encode_revoke(Revoke(7)), decode_request),
     "revoke a user's": (encode_revoke(Revoke(7, "ada", b"", True)), decode_request),
     "revoke an address's": (
@@ -231,18 +247,17 @@ RUN_EXAMPLE = encode_run(
 
 
 def spelled(decoded: object) -> bytes:
-    if isinstance(decoded, GrantMessage):
-        return encode_grant(decoded)
-    if isinstance(decoded, Revoke):
-        return encode_revoke(decoded)
-    if isinstance(decoded, RunMessage):
-        return encode_run(decoded)
-    if isinstance(decoded, ListUsers):
-        return encode_list_users(decoded.number)
-    if isinstance(decoded, Ping):
-        return encode_ping(decoded.number)
-    assert isinstance(decoded, Answer)
-    return encode_answer(decoded)
+    encode: dict[type, Callable[[Any], bytes]] = {
+        GrantMessage: encode_grant,
+        Revoke: encode_revoke,
+        RunMessage: encode_run,
+        ListUsers: lambda one: encode_list_users(one.number),
+        Ping: lambda one: encode_ping(one.number),
+        Protect: lambda one: encode_protect(one.number),
+        Proof: encode_proof,
+        Answer: encode_answer,
+    }
+    return encode[type(decoded)](decoded)
 
 
 def check_every_change(data: bytes, decode: Decode, positions: range) -> None:
@@ -286,7 +301,15 @@ def test_a_command_of_another_size_is_none(size: int) -> None:
         decode_request(RUN_EXAMPLE.ljust(size, b"\0")[:size])
 
 
-WISHES = {message.GRANT, message.LIST_USERS, message.REVOKE, message.PING, message.RUN}
+WISHES = {
+    message.GRANT,
+    message.LIST_USERS,
+    message.REVOKE,
+    message.PING,
+    message.RUN,
+    message.PROTECT,
+    message.PROOF,
+}
 
 
 @pytest.mark.parametrize("kind", sorted(set(range(256)) - WISHES))

@@ -1,0 +1,119 @@
+"""A drop on trial: it ends by itself, unless somebody who got in confirms it in time.
+
+The trial is a file in run_dir, which only root writes. The granter reads it for itself,
+so nobody who talks to the granter can shut a port. Times are those of the monotonic
+clock, which no wrong date moves, and a boot ends every trial.
+"""
+
+import os
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from .config import Config
+from .files import read_private, replace
+from .firewall import Settings
+from .limits import MAX_TRIAL_SECONDS
+from .ports import Port
+from .toml import read_toml
+
+_MAX_MS: Final = 1 << 62
+_KEYS: Final = ("boot", "begun", "ends", "ports")
+
+
+class Trial(NamedTuple):
+    """Ports that are dropped until `ends`, and then what they were before."""
+
+    ports: tuple[Port, ...]
+    begun: int
+    """Milliseconds of the monotonic clock at which the drop was in place."""
+    ends: int
+    """Milliseconds of the same clock."""
+
+
+def encode_trial(trial: Trial, boot: str) -> str:
+    """Spell a trial of the boot with this id."""
+    ports = ", ".join(f'"{port}"' for port in trial.ports)
+    return (
+        "# A drop on trial: see 'protect' in spasshd(8).\n"
+        f'boot = "{boot}"\n'
+        f"begun = {trial.begun}\n"
+        f"ends = {trial.ends}\n"
+        f"ports = [{ports}]\n"
+    )
+
+
+def parse_trial(text: str, path: str, boot: str, now: int) -> Trial | None:
+    """Read a trial; return None if it has ended at `now` (ms), or with another boot.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    table = read_toml(text, path)
+    table.only(_KEYS)
+    trial = Trial(
+        table.ports("ports", ()),
+        table.integer("begun", -1, 0, _MAX_MS),
+        table.integer("ends", -1, 0, _MAX_MS),
+    )
+    if table.string("boot") != boot or trial.ends <= now or not trial.ports:
+        return None
+    # Whatever is in the file, the longest trial is the longest trial.
+    return trial._replace(ends=min(trial.ends, now + 1000 * MAX_TRIAL_SECONDS))
+
+
+def read_trial(config: Config, boot: str, now: int) -> Trial | None:
+    """Return the trial that is under way at `now` (ms), if there is one.
+
+    Raises:
+        ConfigError: the file is damaged, or others than root can write it.
+    """
+    path = _path(config)
+    if not os.path.lexists(path):
+        return None
+    return parse_trial(read_private(path, secret=True), path, boot, now)
+
+
+def write_trial(config: Config, trial: Trial, boot: str) -> None:
+    """Make `trial` the one that is under way.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    replace(_path(config), encode_trial(trial, boot))
+
+
+def clear_trial(config: Config) -> None:
+    """Take the trial away, if there is one.
+
+    Raises:
+        OSError: it cannot be taken away.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(_path(config))
+
+
+def on_trial(config: Config, trial: Trial | None) -> tuple[Port, ...]:
+    """Return the ports that `trial` drops and `config` does not.
+
+    Those that nobody could be granted are not among them, nor is any port if somebody
+    else owns the drop.
+    """
+    if trial is None or config.manage != "drop":
+        return ()
+    return tuple(
+        port
+        for port in trial.ports
+        if port in config.grant_ports and port not in config.protect
+    )
+
+
+def settings_of(config: Config, trial: Trial | None, *, holds: bool) -> Settings:
+    """Return what a firewall is told, which `holds` ports on trial by itself or not."""
+    settings, ports = config.firewall, on_trial(config, trial)
+    if holds:
+        return settings._replace(trial=ports)
+    return settings._replace(protect=(*settings.protect, *ports))
+
+
+def _path(config: Config) -> str:
+    return os.path.join(config.run_dir, "trial")

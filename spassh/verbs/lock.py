@@ -1,0 +1,89 @@
+"""`spassh lock` and `spassh unlock`: have a server shut its SSH port, or open it again.
+
+To lock is a commit with a confirmation. The server drops on trial, and opens again by
+itself unless it is told in time, in a login made after that and let in by a knock made
+after that, that we got in. The login that works now stays open meanwhile, and rolls
+back at once if something goes wrong. So wherever this is interrupted, either the server
+is open as before, or we have been in.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import SpasshError
+from ..proxy import Clocks
+from ..ui import Tell
+from .remote import Spasshd
+from .saying import say
+from .ssh import Settings, Ssh, Target
+from .terminal import ask_password
+
+
+def lock(target: Target, clocks: Clocks, tell: Tell) -> None:
+    """Have the server drop the port of ssh, and show that we get in all the same.
+
+    Raises:
+        SpasshError: it is open as before, at once or when the trial ends. Or it was
+            shut before, and then it still is.
+    """
+    ssh = Ssh(target, clocks.monotonic, tell)
+    settings = ssh.settings()
+    if not settings.goes_through_spassh:
+        raise SpasshError(
+            f"ssh does not go through spassh to {target.host}",
+            f"begin with 'spassh enroll {target.host}'",
+        )
+    port = f"tcp/{settings.port}"
+    with ssh.session():
+        spasshd = _spasshd(ssh, target, settings)
+        spasshd.running_status()
+        with _rolling_back(spasshd, target):
+            on_trial = spasshd.protect(port)
+            how = "on trial" if on_trial else "already"
+            say(f"{target.host} drops {port} {how}; now to get in all the same")
+            _log_in_anew(Ssh(target, clocks.monotonic, tell), spasshd, confirm=on_trial)
+    say(f"locked: {target.host} drops {port} for everybody without a knock")
+
+
+def unlock(target: Target, clocks: Clocks, tell: Tell) -> None:
+    """Have the server drop the port of ssh no more.
+
+    Raises:
+        SpasshError: that did not work.
+    """
+    ssh = Ssh(target, clocks.monotonic, tell)
+    settings = ssh.settings()
+    port = f"tcp/{settings.port}"
+    with ssh.session():
+        _spasshd(ssh, target, settings).unprotect(port)
+    say(f"unlocked: {target.host} does not drop {port} any more")
+
+
+def _spasshd(ssh: Ssh, target: Target, settings: Settings) -> Spasshd:
+    return Spasshd(ssh, target.host, settings.login, ask_password)
+
+
+def _log_in_anew(ssh: Ssh, spasshd: Spasshd, *, confirm: bool) -> None:
+    """Knock and log in, by a connection of its own, and tell the server so."""
+    with ssh.session("the port is opened again: see 'spassh doctor'"):
+        say("got in: knocked, and logged in anew")
+        if confirm:
+            spasshd.over(ssh).confirm()
+
+
+@contextmanager
+def _rolling_back(spasshd: Spasshd, target: Target) -> Iterator[None]:
+    """Have the server roll back at once, instead of in time, if something goes wrong.
+
+    Ctrl-C is something, and so is an answer that did not arrive.
+    """
+    try:
+        yield
+    except BaseException:
+        try:
+            spasshd.roll_back()
+        except (SpasshError, KeyboardInterrupt):
+            say(f"{target.host} rolls back by itself, unless it was confirmed")
+        else:
+            say(f"{target.host} was told to roll back, unless it was confirmed")
+        raise

@@ -1,0 +1,120 @@
+"""A trial is what root wrote, for this boot, and for no longer than a trial may be."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from spassh_server import config
+from spassh_server.config import Config
+from spassh_server.limits import MAX_TRIAL_SECONDS
+from spassh_server.ports import Port
+from spassh_server.toml import ConfigError
+from spassh_server.trial import (
+    Trial,
+    clear_trial,
+    encode_trial,
+    on_trial,
+    parse_trial,
+    read_trial,
+    settings_of,
+    write_trial,
+)
+
+SSH, WEB = Port(6, 22), Port(6, 443)
+BOOT, OTHER = "a-boot", "another"
+TRIAL = Trial((SSH,), 1000, 121_000)
+
+
+def parsed(text: str, now: int = 1000, boot: str = BOOT) -> Trial | None:
+    return parse_trial(text, "/run/spassh/trial", boot, now)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Config:
+    return config.parse('run_dir = "run"', str(tmp_path / "spasshd.toml"))
+
+
+def test_it_is_read_back() -> None:
+    assert parsed(encode_trial(TRIAL, BOOT)) == TRIAL
+
+
+@pytest.mark.parametrize(
+    ("now", "boot", "there"),
+    [
+        (0, BOOT, True),
+        (120_999, BOOT, True),
+        (121_000, BOOT, False),
+        (10**12, BOOT, False),
+        (1000, OTHER, False),
+        (1000, "", False),
+    ],
+)
+def test_it_ends_in_time_and_with_the_boot(now: int, boot: str, there: bool) -> None:
+    assert (parsed(encode_trial(TRIAL, BOOT), now, boot) is not None) is there
+
+
+def test_no_file_makes_it_longer_than_a_trial_may_be() -> None:
+    read = parsed(encode_trial(TRIAL._replace(ends=1 << 60), BOOT))
+    assert read is not None
+    assert read.ends == 1000 + 1000 * MAX_TRIAL_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tcp/22", "tcp/0"),
+        ("begun = 1000", "begun = -1"),
+        ("begun = 1000", 'begun = "1000"'),
+        ("ends = 121000\n", ""),
+        (f'boot = "{BOOT}"\n', ""),
+        ("boot", "booted"),
+        ("ports = [", "ports = "),
+    ],
+)
+def test_what_is_none_is_an_error(old: str, new: str) -> None:
+    text = encode_trial(TRIAL, BOOT)
+    assert old in text
+    with pytest.raises(ConfigError):
+        parsed(text.replace(old, new))
+
+
+def test_it_is_a_file_of_root_alone(settings: Config) -> None:
+    os.mkdir(settings.run_dir)
+    assert read_trial(settings, BOOT, 1000) is None
+    write_trial(settings, TRIAL, BOOT)
+    assert read_trial(settings, BOOT, 1000) == TRIAL
+    path = os.path.join(settings.run_dir, "trial")
+    os.chmod(path, 0o644)
+    with pytest.raises(ConfigError, match="readable or writable by others"):
+        read_trial(settings, BOOT, 1000)
+    clear_trial(settings)
+    clear_trial(settings)
+    assert os.listdir(settings.run_dir) == []
+
+
+def test_a_link_that_leads_nowhere_is_not_passed_over(settings: Config) -> None:
+    os.mkdir(settings.run_dir)
+    os.symlink("nowhere", os.path.join(settings.run_dir, "trial"))
+    with pytest.raises(ConfigError):
+        read_trial(settings, BOOT, 1000)
+
+
+def test_only_ports_that_can_be_granted_and_are_not_dropped_anyway_are_on_trial(
+    settings: Config,
+) -> None:
+    trial = TRIAL._replace(ports=(SSH, WEB, Port(6, 80)))
+    some = settings._replace(grant_ports=(SSH, WEB), protect=(WEB,))
+    assert on_trial(some, trial) == (SSH,)
+    assert on_trial(some._replace(manage="accept"), trial) == ()
+    assert on_trial(some, None) == ()
+
+
+def test_a_packet_filter_that_holds_nothing_drops_until_it_is_told(
+    settings: Config,
+) -> None:
+    some = settings._replace(grant_ports=(SSH, WEB), protect=(WEB,))
+    held = settings_of(some, TRIAL, holds=True)
+    assert (held.protect, held.trial) == ((WEB,), (SSH,))
+    told = settings_of(some, TRIAL, holds=False)
+    assert (told.protect, told.trial) == ((WEB, SSH), ())
