@@ -16,13 +16,12 @@ def monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-def boot_id() -> str:
-    """Return what tells this boot from every other, empty if the system does not."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read(36)
-    except OSError:
-        return ""
+def booted_ms() -> int:
+    """Return when the machine was booted, in ms since 1970, as the two clocks have it.
+
+    It moves when the wall clock is set.
+    """
+    return now_ms() - monotonic_ms()
 
 
 def wall_clock() -> float:

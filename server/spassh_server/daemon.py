@@ -30,7 +30,7 @@ from .files import read_private
 from .listener import Listener
 from .privsep import sandbox
 from .privsep.landlock import confine
-from .store import FILES, MAX_BYTES, ReplayStore, this_boot
+from .store import FILES, MAX_BYTES, ReplayStore, boot_id
 from .systemd import Notifier
 from .toml import ConfigError
 
@@ -82,7 +82,7 @@ def run(config: Config, pcap: str = "") -> bool:
         poll = select.poll()
         server = control.ControlServer(config.run_dir, poll)
         notifier = Notifier()
-        boot = this_boot()
+        boot = boot_id()
         sandbox.become(account.uid, account.gid, file_bytes=_file_bytes())
         state = _enter(state)
         if not confine(state):

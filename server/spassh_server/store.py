@@ -20,7 +20,6 @@ from struct import Struct
 
 from spassh.protocol.limits import WINDOW_MS
 
-from .clock import boot_id
 from .limits import REPLAY_CAPACITY
 from .replay import IDENTITY_SIZE, Entry, ReplayMemory
 
@@ -48,10 +47,14 @@ MAX_BYTES = _HEADER.size + _RECORD.size * (2 * REPLAY_CAPACITY + 1)
 """Largest size that the file can reach, and the limit that the sandbox sets."""
 
 
-def this_boot() -> bytes:
+def boot_id() -> bytes:
     """Return what tells this boot of the machine from every other, 36 bytes."""
-    # If nothing does, never equal to a stored one: each start counts as a new boot.
-    return (boot_id() or os.urandom(18).hex()).encode()
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read(36)
+    except OSError:
+        # Never equal to a stored one: each start counts as a new boot.
+        return os.urandom(18).hex().encode()
 
 
 class ReplayStore:

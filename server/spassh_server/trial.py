@@ -17,7 +17,9 @@ from .ports import Port
 from .toml import read_toml
 
 _MAX_MS: Final = 1 << 62
-_KEYS: Final = ("boot", "begun", "ends", "ports")
+_KEYS: Final = ("booted", "begun", "ends", "ports")
+_SAME_BOOT_MS: Final = 10_000
+"""How far the wall clock may be set within a trial. One boot lasts longer than that."""
 
 
 class Trial(NamedTuple):
@@ -30,20 +32,22 @@ class Trial(NamedTuple):
     """Milliseconds of the same clock."""
 
 
-def encode_trial(trial: Trial, boot: str) -> str:
-    """Spell a trial of the boot with this id."""
+def encode_trial(trial: Trial, booted: int) -> str:
+    """Spell a trial; `booted` is when the machine was, in ms since 1970."""
     ports = ", ".join(f'"{port}"' for port in trial.ports)
     return (
         "# A drop on trial: see 'protect' in spasshd(8).\n"
-        f'boot = "{boot}"\n'
+        f"booted = {booted}\n"
         f"begun = {trial.begun}\n"
         f"ends = {trial.ends}\n"
         f"ports = [{ports}]\n"
     )
 
 
-def parse_trial(text: str, path: str, boot: str, now: int) -> Trial | None:
+def parse_trial(text: str, path: str, booted: int, now: int) -> Trial | None:
     """Read a trial; return None if it has ended at `now` (ms), or with another boot.
+
+    So has one in which the clock was set by more than ten seconds: nobody could tell.
 
     Raises:
         ConfigError: it is none.
@@ -55,13 +59,15 @@ def parse_trial(text: str, path: str, boot: str, now: int) -> Trial | None:
         table.integer("begun", -1, 0, _MAX_MS),
         table.integer("ends", -1, 0, _MAX_MS),
     )
-    if table.string("boot") != boot or trial.ends <= now or not trial.ports:
+    begun_in = table.integer("booted", -_MAX_MS, 1 - _MAX_MS, _MAX_MS)
+    is_this_boot = abs(begun_in - booted) <= _SAME_BOOT_MS
+    if not is_this_boot or trial.ends <= now or not trial.ports:
         return None
     # Whatever is in the file, the longest trial is the longest trial.
     return trial._replace(ends=min(trial.ends, now + 1000 * MAX_TRIAL_SECONDS))
 
 
-def read_trial(config: Config, boot: str, now: int) -> Trial | None:
+def read_trial(config: Config, booted: int, now: int) -> Trial | None:
     """Return the trial that is under way at `now` (ms), if there is one.
 
     Raises:
@@ -70,16 +76,16 @@ def read_trial(config: Config, boot: str, now: int) -> Trial | None:
     path = _path(config)
     if not os.path.lexists(path):
         return None
-    return parse_trial(read_private(path, secret=True), path, boot, now)
+    return parse_trial(read_private(path, secret=True), path, booted, now)
 
 
-def write_trial(config: Config, trial: Trial, boot: str) -> None:
+def write_trial(config: Config, trial: Trial, booted: int) -> None:
     """Make `trial` the one that is under way.
 
     Raises:
         OSError: it cannot be written.
     """
-    replace(_path(config), encode_trial(trial, boot))
+    replace(_path(config), encode_trial(trial, booted))
 
 
 def clear_trial(config: Config) -> None:

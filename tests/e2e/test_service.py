@@ -122,3 +122,25 @@ def test_a_signal_of_somebody_ends_no_service_and_the_verb_does(
     assert service.show("Result") == "success"
     with door(network.server):
         assert port_answers(network.client, SERVER4, 22)
+
+
+def test_ports_are_protected_and_on_trial_from_inside_the_sandbox(
+    network: Network, service: Service
+) -> None:
+    """The half that does it reads files that the verb has just written."""
+    Knocker(service, "alice")
+    started(network, service)
+    steps = {
+        ("unprotect", "tcp/22"): True,
+        ("protect", "tcp/22"): False,
+        ("protect", "--roll-back"): True,
+        ("protect", "tcp/22", "--now"): False,
+    }
+    with door(network.server):
+        for words, is_open in steps.items():
+            service.machine.run("spasshd", *words)
+            patience = 5 if is_open else 0.3
+            assert port_answers(network.client, SERVER4, 22, patience) is is_open
+        service.machine.run("systemctl", "restart", "spasshd")
+        assert not port_answers(network.client, SERVER4, 22, 0.3)
+    assert "error" not in service.journal

@@ -22,7 +22,7 @@ from spassh_server.limits import (
     REPLAY_CAPACITY,
 )
 from spassh_server.replay import IDENTITY_SIZE, Entry
-from spassh_server.store import MAX_BYTES, ReplayStore, this_boot
+from spassh_server.store import MAX_BYTES, ReplayStore, boot_id
 
 from .conftest import BIN_DIRS
 
@@ -57,7 +57,7 @@ def fill_replay_memory(site: Site) -> None:
     fd = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
     try:
         then = now_ms() - 3_600_000
-        store = ReplayStore(fd, then - 1, this_boot())
+        store = ReplayStore(fd, then - 1, boot_id())
         for _ in range(REPLAY_CAPACITY):
             store.admit(Entry(os.urandom(IDENTITY_SIZE), then), bytes(4), then)
         store._close()

@@ -136,7 +136,7 @@ def test_after_a_boot_there_is_no_trial(site: Site) -> None:
         lines = file.read().splitlines(keepends=True)
     with open(path, "w", encoding="ascii") as file:
         file.writelines(
-            'boot = "another"\n' if line.startswith("boot =") else line
+            "booted = 1767225600000\n" if line.startswith("booted =") else line
             for line in lines
         )
     site.running.stop(signal.SIGKILL)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .. import config, events
-from ..clock import boot_id, monotonic_ms
+from ..clock import booted_ms, monotonic_ms
 from ..config import Config
 from ..firewall import Firewall, FirewallError, Settings
 from ..limits import MAX_PROVED_ADDRESSES
@@ -43,7 +43,7 @@ class Protection:
             FirewallError: it refused, and not because of the trial.
         """
         try:
-            trial = read_trial(self._config, boot_id(), monotonic_ms())
+            trial = read_trial(self._config, booted_ms(), monotonic_ms())
             if on_trial(self._config, trial):
                 self._change(self._protect, trial)
                 return
@@ -58,7 +58,7 @@ class Protection:
             ConfigError: a file is wrong. All is as before.
             FirewallError: the firewall refused. It was told again what it was before.
         """
-        trial = read_trial(self._config, boot_id(), monotonic_ms())
+        trial = read_trial(self._config, booted_ms(), monotonic_ms())
         self._change(self._read(), trial)
 
     def until_end(self) -> int | None:

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from .. import config, control, events
 from ..addresses import text
-from ..clock import boot_id, monotonic_ms
+from ..clock import booted_ms, monotonic_ms
 from ..config import Config
 from ..login import find_login, processes_above
 from ..protecting import have_applied, listed, rewrite
@@ -17,7 +17,7 @@ def run(options: Namespace) -> int:
     """Confirm the trial; every refusal leaves it as it is, and so it ends."""
     settings = config.load(options.config)
     now = monotonic_ms()
-    trial = read_trial(settings, boot_id(), now)
+    trial = read_trial(settings, booted_ms(), now)
     ports = on_trial(settings, trial)
     if trial is None or not ports:
         events.error("nothing is on trial", "begin with 'spasshd protect PORT'")

@@ -22,7 +22,7 @@ from ..explain import Scene, Step, explain, utc
 from ..firewall import FirewallError, Width
 from ..firewall.select import choose
 from ..libpcap import CaptureError
-from ..store import MAX_BYTES, ReplayStore, this_boot
+from ..store import MAX_BYTES, ReplayStore, boot_id
 from ..userfiles import read_users
 
 _HEX = frozenset(string.hexdigits)
@@ -130,7 +130,7 @@ def _copy_of_store(settings: Config, directory: str, now: int) -> ReplayStore:
                 with open(os.path.join(directory, name), "xb") as copy:
                     copy.write(file.read(MAX_BYTES + 1))
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    store = ReplayStore(fd, max(0, now - WINDOW_MS), this_boot())
+    store = ReplayStore(fd, max(0, now - WINDOW_MS), boot_id())
     if store.lost:
         events.error(store.lost)
     return store

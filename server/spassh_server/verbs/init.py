@@ -20,7 +20,8 @@ _TEMPLATE = """\
 # spasshd; users (users_dir) are taken over by 'spasshd reload'.
 
 # Ports dropped for everybody without a grant. Empty: nothing is protected, and the
-# daemon only lets its users through a firewall that drops already.
+# daemon only lets its users through a firewall that drops already. 'spassh lock' and
+# 'spasshd protect' change this line, without a restart and without locking you out.
 protect = [{protect}]
 
 # The packet filter: "nftables", "iptables", or "auto" for the first that works.

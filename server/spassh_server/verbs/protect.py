@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from .. import config, control, events
-from ..clock import boot_id, monotonic_ms
+from ..clock import booted_ms, monotonic_ms
 from ..config import Config
 from ..protecting import Ports, have_applied, listed, rewrite
 from ..trial import Trial, clear_trial, read_trial, write_trial
@@ -48,7 +48,7 @@ def _problem(settings: Config, ports: Ports) -> tuple[str, str]:
 def _begin(settings: Config, ports: Ports, seconds: int) -> int:
     """Drop the ports for so many seconds, and then no more."""
     ends = monotonic_ms() + 1000 * seconds
-    write_trial(settings, Trial(ports, monotonic_ms(), ends), boot_id())
+    write_trial(settings, Trial(ports, monotonic_ms(), ends), booted_ms())
     try:
         applied = have_applied(settings)
     except control.NotRunningError:
@@ -59,7 +59,7 @@ def _begin(settings: Config, ports: Ports, seconds: int) -> int:
         clear_trial(settings)
         return 1
     # Who begins a connection from now on has come through the drop.
-    write_trial(settings, Trial(ports, monotonic_ms(), ends), boot_id())
+    write_trial(settings, Trial(ports, monotonic_ms(), ends), booted_ms())
     print(f"on trial for {seconds} s: {listed(ports)}")
     print("log in anew, and confirm it there with 'spasshd confirm'")
     return 0
@@ -78,7 +78,7 @@ def _protect(settings: Config, ports: Ports) -> int:
 
 def _roll_back(settings: Config) -> int:
     """End the trial before its time."""
-    trial = read_trial(settings, boot_id(), monotonic_ms())
+    trial = read_trial(settings, booted_ms(), monotonic_ms())
     clear_trial(settings)
     if trial is None:
         print("no trial is under way")

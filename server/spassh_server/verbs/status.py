@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from .. import config, control, events
 from ..addresses import text
-from ..clock import boot_id, monotonic_ms, wall_clock
+from ..clock import booted_ms, monotonic_ms, wall_clock
 from ..config import Config
 from ..events import printable
 from ..firewall import FirewallError
@@ -87,7 +87,7 @@ def state_of(settings: Config) -> dict[str, Any]:
 
 def _trial(settings: Config) -> Trial | None:
     try:
-        trial = read_trial(settings, boot_id(), monotonic_ms())
+        trial = read_trial(settings, booted_ms(), monotonic_ms())
     except ConfigError as error:
         events.error(error, error.hint)
         return None

@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from .. import config, control, events
-from ..clock import boot_id, monotonic_ms
+from ..clock import booted_ms, monotonic_ms
 from ..protecting import have_applied, listed, rewrite
 from ..trial import clear_trial, read_trial
 
@@ -12,7 +12,7 @@ def run(options: Namespace) -> int:
     """Take ports out of what is protected, and of a trial that has one of them."""
     settings = config.load(options.config)
     ports = options.ports
-    trial = read_trial(settings, boot_id(), monotonic_ms())
+    trial = read_trial(settings, booted_ms(), monotonic_ms())
     on_trial = trial is not None and not set(ports).isdisjoint(trial.ports)
     if on_trial:
         clear_trial(settings)

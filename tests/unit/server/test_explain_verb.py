@@ -36,7 +36,7 @@ from spassh.protocol.opening import open_datagram
 from spassh_server import cli
 from spassh_server.firewall import FirewallError, Width
 from spassh_server.replay import IDENTITY_SIZE, Entry
-from spassh_server.store import ReplayStore, this_boot
+from spassh_server.store import ReplayStore, boot_id
 from spassh_server.verbs import explain
 
 Captured = pytest.CaptureFixture[str]
@@ -79,7 +79,7 @@ class Explain:
         opened = open_datagram(payload, SERVER, lambda _: CLIENT_PSK)
         entry = Entry(opened.identity[:IDENTITY_SIZE], opened.request.time)
         fd = os.open(self.state, os.O_RDONLY)
-        store = ReplayStore(fd, start, this_boot())
+        store = ReplayStore(fd, start, boot_id())
         store.admit(entry, HERE, NOW)
         store._close()
         os.close(fd)

@@ -10,7 +10,7 @@ import pytest
 from unit.server.parties import HERE, key_table
 
 from spassh_server import cli, config, control
-from spassh_server.clock import boot_id, monotonic_ms
+from spassh_server.clock import booted_ms, monotonic_ms
 from spassh_server.login import Above
 from spassh_server.ports import Port
 from spassh_server.trial import Trial, read_trial, write_trial
@@ -62,7 +62,7 @@ class Site:
 
     @property
     def trial(self) -> Trial | None:
-        return read_trial(self.config, boot_id(), monotonic_ms())
+        return read_trial(self.config, booted_ms(), monotonic_ms())
 
     @property
     def protected(self) -> tuple[Port, ...]:
@@ -72,7 +72,7 @@ class Site:
         """Have a trial that has been under way for a minute."""
         now = monotonic_ms()
         trial = Trial((SSH,), now - 60_000, now + 1000 * seconds)
-        write_trial(self.config, trial, boot_id())
+        write_trial(self.config, trial, booted_ms())
 
 
 @pytest.fixture

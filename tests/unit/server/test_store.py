@@ -14,7 +14,7 @@ from unit.server.parties import HERE, NOW, THERE
 from spassh.protocol.errors import PacketError, Replayed, Stale
 from spassh_server import store
 from spassh_server.replay import Entry
-from spassh_server.store import ReplayStore, this_boot
+from spassh_server.store import ReplayStore, boot_id
 
 BOOT = b"0123456-boot-of-this-machine-9abcdef"
 OTHER_BOOT = b"f" * 36
@@ -518,15 +518,18 @@ def test_a_restart_with_a_smaller_capacity_raises_the_floor(
 
 def test_the_boot_id_is_that_of_the_kernel() -> None:
     expected = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
-    assert expected == this_boot()
-    assert len(this_boot()) == 36
+    assert expected == boot_id()
+    assert len(boot_id()) == 36
 
 
 def test_without_a_boot_id_each_start_is_another_boot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store, "boot_id", lambda: "")
-    first, second = this_boot(), this_boot()
+    def refuse(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(store, "open", refuse, raising=False)
+    first, second = boot_id(), boot_id()
     assert first != second
     assert len(first) == len(second) == 36
 

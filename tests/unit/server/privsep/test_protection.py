@@ -20,7 +20,7 @@ from spassh_server.trial import Trial, clear_trial, write_trial
 Captured = pytest.CaptureFixture[str]
 
 SSH, WEB = Port(6, 22), Port(6, 443)
-BOOT = "this-boot"
+BOOTED = 1_767_225_600_000
 
 
 class Site:
@@ -56,7 +56,7 @@ class Site:
     def begin(self, *ports: Port, seconds: int = 120) -> None:
         """Write a trial that begins now."""
         trial = Trial(ports, self.clock.ms, self.clock.ms + 1000 * seconds)
-        write_trial(self.config, trial, BOOT)
+        write_trial(self.config, trial, BOOTED)
 
     @property
     def now(self) -> list[tuple[Port, ...]]:
@@ -74,7 +74,7 @@ class Site:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     clock = SimpleNamespace(ms=5_000_000)
     monkeypatch.setattr(module, "monotonic_ms", lambda: clock.ms)
-    monkeypatch.setattr(module, "boot_id", lambda: BOOT)
+    monkeypatch.setattr(module, "booted_ms", lambda: BOOTED)
     return Site(tmp_path, clock)
 
 
