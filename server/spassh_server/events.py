@@ -18,7 +18,8 @@ from .clock import now_ms
 from .localsocket import LocalSocket
 
 LOGS: Final = ("auto", "stderr", "journal", "syslog", "json")
-"""The kinds of logs. "auto" takes the first that whoever started us has prepared."""
+"""The kinds of logs. "auto" is the journal if standard error is that, else syslog. Then
+standard error has the lines as well, unless it leads nowhere."""
 
 _PIPE_BYTES = 4096
 """What a pipe that polls writable takes at once: PIPE_BUF of Linux."""
@@ -66,16 +67,8 @@ def open_log(kind: str) -> None:
     global _log  # noqa: PLW0603 - a program has one log, as it has one standard error
     if sys.stderr is None:
         _keep_standard_descriptors()
-    if kind == "auto":
-        kind = _prepared()
-    if kind == "journal":
-        _log = _to_journal(LocalSocket(journal.SOCKET))
-    elif kind == "syslog":
-        _log = _to_syslog(LocalSocket(syslog.SOCKET))
-    elif kind == "json":
-        _log = _to_json()
-    else:
-        _log = _to_stderr
+    make = _prepared() if kind == "auto" else _MADE_BY[kind]
+    _log = make()
 
 
 def _keep_standard_descriptors() -> None:
@@ -86,19 +79,33 @@ def _keep_standard_descriptors() -> None:
     os.close(fd)
 
 
-def _prepared() -> str:
-    """Return which kind of log the program was started with."""
+def _prepared() -> Callable[[], _Log]:
+    """Return what makes the log that there is where the program was started."""
     status = os.fstat(2)
     # systemd.exec(5): the variable is inherited, so it may tell of another descriptor.
     if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
-        return "journal"
+        return _to_journal
     nowhere = stat.S_ISCHR(status.st_mode) and os.path.samestat(
         status, os.stat(os.devnull)
     )
-    return "syslog" if nowhere and os.path.exists(syslog.SOCKET) else "stderr"
+    if not os.path.exists(syslog.SOCKET):
+        return lambda: _to_stderr
+    return _to_syslog if nowhere else _to_both
 
 
-def _to_journal(sock: LocalSocket) -> _Log:
+def _to_both() -> _Log:
+    to_syslog = _to_syslog()
+
+    def write(event: str, fields: Mapping[str, object], lines: list[str]) -> bool:
+        to_syslog(event, fields, lines)
+        return _to_stderr(event, fields, lines)
+
+    return write
+
+
+def _to_journal() -> _Log:
+    sock = LocalSocket(journal.SOCKET)
+
     def write(event: str, fields: Mapping[str, object], lines: list[str]) -> bool:
         priority = _PRIORITIES.get(event, _INFO)
         return sock.send(journal.entry(event, priority, "\n".join(lines), fields))
@@ -106,8 +113,8 @@ def _to_journal(sock: LocalSocket) -> _Log:
     return write
 
 
-def _to_syslog(sock: LocalSocket) -> _Log:
-    pid = os.getpid()
+def _to_syslog() -> _Log:
+    sock, pid = LocalSocket(syslog.SOCKET), os.getpid()
 
     def write(event: str, _: Mapping[str, object], lines: list[str]) -> bool:
         priority = _PRIORITIES.get(event, _INFO)
@@ -138,6 +145,13 @@ def _to_stderr(_event: str, _fields: Mapping[str, object], lines: list[str]) -> 
     _print([f"spasshd: {line}" for line in lines])
     return True
 
+
+_MADE_BY: Final[dict[str, Callable[[], _Log]]] = {
+    "journal": _to_journal,
+    "syslog": _to_syslog,
+    "json": _to_json,
+    "stderr": lambda: _to_stderr,
+}
 
 _log: _Log = _to_stderr
 

@@ -327,10 +327,31 @@ class TestAuto:
             # The variable may have come from a parent that is a service.
             start("", f"{status.st_dev}:{status.st_ino + 1}", stderr=file.fileno())
         assert (tmp_path / "stderr").read_text() == "spasshd: granted user=ada\n"
+        assert daemon["syslog"].recv(1000).endswith(b": granted user=ada")
 
-    def test_is_syslog_if_nobody_reads_standard_error(self, daemon: Daemons) -> None:
+    def test_is_syslog_otherwise(self, daemon: Daemons) -> None:
         start("", stderr=subprocess.DEVNULL)
         assert daemon["syslog"].recv(1000).endswith(b": granted user=ada")
+
+    def test_is_standard_error_as_well_if_that_leads_somewhere(
+        self, daemon: Daemons
+    ) -> None:
+        near, far = os.pipe()
+        try:
+            start("", stderr=far)
+            assert os.read(near, 1000) == b"spasshd: granted user=ada\n"
+        finally:
+            os.close(near)
+            os.close(far)
+        assert daemon["syslog"].recv(1000).endswith(b": granted user=ada")
+
+    def test_is_standard_error_once_if_syslog_takes_nothing(
+        self, daemon: Daemons, tmp_path: Path
+    ) -> None:
+        daemon["syslog"].close()
+        with (tmp_path / "stderr").open("w") as file:
+            start("", stderr=file.fileno())
+        assert (tmp_path / "stderr").read_text() == "spasshd: granted user=ada\n"
 
     def test_makes_sure_that_nothing_else_becomes_standard_error(
         self, daemon: Daemons
@@ -338,7 +359,9 @@ class TestAuto:
         assert start("closed", stderr=subprocess.DEVNULL) == "True\n"
         assert daemon["syslog"].recv(1000).endswith(b": granted user=ada")
 
-    def test_is_standard_error_otherwise(self, daemon: Daemons, tmp_path: Path) -> None:
+    def test_is_standard_error_where_nothing_else_is(
+        self, daemon: Daemons, tmp_path: Path
+    ) -> None:
         os.unlink(syslog.SOCKET)
         start("", stderr=subprocess.DEVNULL)
         with (tmp_path / "stderr").open("w") as file:
