@@ -90,10 +90,8 @@ class Server:
         """Wait until no verb of spasshd runs, beside the daemon."""
 
         def none_runs() -> bool:
-            found = self.host.run(
-                ["pgrep", "-fc", "spasshd (protect|confirm)"], check=False
-            )
-            return found.stdout.strip() == "0"
+            verbs = ("protect", "confirm")
+            return not any(self.host.running(f"spasshd {verb}") for verb in verbs)
 
         wait_for(none_runs, "the verbs of spasshd to end")
 

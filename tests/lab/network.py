@@ -137,6 +137,19 @@ class Host:
         self._processes.append(process)
         return process
 
+    def running(self, words: str) -> list[int]:
+        """Return the processes in here with `words` in their command lines."""
+        found = []
+        for pid in run(["ip", "netns", "pids", self.name]).stdout.split():
+            try:
+                with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+                    line = file.read().replace("\0", " ")
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has just ended
+            if words in line:
+                found.append(int(pid))
+        return found
+
     def delete(self) -> None:
         for pid in run(["ip", "netns", "pids", self.name], check=False).stdout.split():
             try:
