@@ -23,11 +23,12 @@ V4 = "v4.server.test"
 TIMEOUT = 3
 """Seconds that the profile says."""
 PATIENCE = 45
-"""Seconds after which a program that has not ended is a failure. Every bound in spassh(1)
-that is met here is shorter: 15 for a name, and the profile's."""
+"""Seconds after which a program that has not ended is a failure. The bounds of spassh(1)
+that are met here are shorter: 15 for a name, and the profile's."""
 
 GRANT_PORTS = 'grant_ports = ["tcp/22", "tcp/2222", "tcp/2223"]'
-"""The user may have the first and the last. Only the first is served."""
+"""The user may have the first and the last. The first alone is served, and the last is
+not dropped."""
 
 Trouble = Callable[["Scene"], None]
 
@@ -43,6 +44,13 @@ class Scene:
         """What `spassh` is started through."""
         self.later = ExitStack()
         """What makes it all good again."""
+
+    def patience(self, seconds: int) -> None:
+        """Have the profile wait for so long."""
+        with open(self.client.profile, encoding="utf-8") as file:
+            text = file.read()
+        with open(self.client.profile, "w", encoding="utf-8") as file:
+            file.write(text.replace(f"timeout = {TIMEOUT}", f"timeout = {seconds}"))
 
 
 class BadDay(NamedTuple):
@@ -69,14 +77,15 @@ def deaf(scene: Scene) -> None:
 def unplugged(scene: Scene) -> None:
     host = scene.client.host
     host.run(["ip", "route", "flush", "dev", "eth0"])
-    scene.later.callback(
-        host.run, ["ip", "route", "add", "192.0.2.0/24", "dev", "eth0"]
-    )
+    again = ["ip", "route", "add", "192.0.2.0/24", "dev", "eth0"]
+    scene.later.callback(host.run, again)
 
 
 def gone(scene: Scene) -> None:
     """Have the server be down: nobody answers for its address."""
     wire = scene.lab.network.wire
+    # Linux looks for a neighbour for three seconds.
+    scene.patience(8)
     wire.run(["ip", "link", "set", "pserver", "down"])
     scene.client.host.run(["ip", "neigh", "flush", "dev", "eth0"])
     scene.later.callback(wire.run, ["ip", "link", "set", "pserver", "up"])
@@ -160,8 +169,8 @@ BAD_DAYS = {
 
 @pytest.fixture
 def scene(lab: Lab) -> Iterator[Scene]:
-    spasshd = lab.spasshd("--protect", "tcp/22")
-    spasshd.edit('grant_ports = ["tcp/22"]', GRANT_PORTS)
+    spasshd = lab.spasshd("--protect", "tcp/22", "--protect", "tcp/2222")
+    spasshd.edit('grant_ports = ["tcp/22", "tcp/2222"]', GRANT_PORTS)
     spasshd.start()
     client = Client(lab.client_host, lab.path("home"), lab.sshd.user_key)
     ports = ("--port", "tcp/22", "--port", "tcp/2223")
@@ -216,7 +225,7 @@ def test_who_does_not_wait_leaves_nothing_running(
     scene: Scene, options: tuple[str, ...], number: int
 ) -> None:
     revoked(scene)
-    scene.client.set_profile("timeout = 60")
+    scene.patience(60)
     argv = ["ssh", *scene.client.ssh_options, *options, V4, "true"]
     process = scene.client.popen(*argv, stderr=subprocess.PIPE, start_new_session=True)
 
