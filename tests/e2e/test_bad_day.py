@@ -23,8 +23,8 @@ V4 = "v4.server.test"
 TIMEOUT = 3
 """Seconds that the profile says."""
 PATIENCE = 45
-"""Seconds after which a program that has not ended is a failure. The bounds of spassh(1)
-that are met here are shorter: 15 for a name, and the profile's."""
+"""Seconds after which a program that has not ended is a failure. What spassh(1) says is
+shorter: 15 for a name, and the profile's."""
 
 GRANT_PORTS = 'grant_ports = ["tcp/22", "tcp/2222", "tcp/2223"]'
 """The user may have the first and the last. The first alone is served, and the last is

@@ -75,7 +75,6 @@ def network() -> Iterator[Network]:
     made.close()
 
 
-@pytest.mark.timeout(600)
 def test_memory_stays_flat_over_ten_thousand_packets_of_a_thousand_users(
     network: Network, tmp_path: Path
 ) -> None:
