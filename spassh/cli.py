@@ -19,6 +19,8 @@ _PROXY_HINT = "usage: spassh proxy [--fdpass] [-v] HOST PORT [NAME [LOGIN]]"
 
 _INTERRUPTED = 130
 """What the shell makes of SIGINT."""
+_KILLED = 128
+"""And of any signal, with its number added."""
 
 
 def main() -> int:
@@ -102,7 +104,23 @@ def _other_verb(arguments: list[str]) -> int:
     from .usage import parse
 
     options = parse(arguments)
+    _end_in_order()
     return _VERBS[options.verb](options) or 0
+
+
+def _end_in_order() -> None:
+    """Have these signals end us as Ctrl-C does, so that nothing is left behind.
+
+    Enrolling and locking have a connection of ssh to close, and a trial to roll back.
+    """
+    import signal
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(_KILLED + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has one of them
+            signal.signal(getattr(signal, name), end)
 
 
 def _enroll(options: Any) -> None:

@@ -19,7 +19,14 @@ from .limits import (
 )
 from .policy import Approval, Order
 from .privsep import message
-from .privsep.message import Answer, GrantMessage, Proof, Revoke, RunMessage
+from .privsep.message import (
+    Answer,
+    Connection,
+    GrantMessage,
+    Proof,
+    Revoke,
+    RunMessage,
+)
 from .quota import GrantQuota
 from .report import Report
 
@@ -78,12 +85,12 @@ class Asking:
         number = self._expect(lambda answer: reply(_of(answer, _REFUSED)))
         self._send(message.encode_protect(number))
 
-    def prove(self, address: bytes, reply: Reply) -> None:
-        """Ask whether `address` was let in during the trial."""
+    def prove(self, connection: Connection, reply: Reply) -> None:
+        """Ask whether a connection came through the drop on trial."""
         number = self._expect(
             lambda answer: reply({"proved": answer.kind == message.GRANTED})
         )
-        self._send(message.encode_proof(Proof(number, address)))
+        self._send(message.encode_proof(Proof(number, connection)))
 
     def _expect(self, take: Callable[[Answer], None]) -> int:
         """Return the number of a question whose answer goes to `take`."""

@@ -308,7 +308,7 @@ def _trial(text: str) -> int:
     """Read how long a trial is, in seconds."""
     number, unit = text.rstrip("sm"), text.lstrip("0123456789")
     if number.isascii() and number.isdecimal() and unit in {"", "s", "m"}:
-        seconds = int(number[:6]) * (60 if unit == "m" else 1)
+        seconds = int(number) * (60 if unit == "m" else 1) if len(number) < 6 else 0
         if MIN_TRIAL_SECONDS <= seconds <= MAX_TRIAL_SECONDS:
             return seconds
     raise argparse.ArgumentTypeError("expected 10s to 60m")

@@ -18,7 +18,7 @@ from spassh.protocol.names import check_user
 
 from .addresses import grantable
 from .limits import CONTROL_CONNECTIONS, CONTROL_MESSAGE_BYTES
-from .privsep.message import Revoke
+from .privsep.message import Connection, Revoke
 
 STATUS: Final = "status"
 RELOAD: Final = "reload"
@@ -29,7 +29,7 @@ KILL: Final = "kill"
 PROTECT: Final = "protect"
 """Read again what is to be protected, and what is on trial."""
 PROOF: Final = "proof"
-"""Was the address that follows let in since the trial began?"""
+"""Did the connection that follows come through the drop on trial?"""
 
 Reply = Callable[[Any], None]
 
@@ -86,19 +86,23 @@ def parse_revoke(request: str) -> Revoke | None:
         return None
 
 
-def render_proof(address: bytes) -> str:
-    """Return the question whether `address` was let in during the trial."""
-    return f"{PROOF} {ip_address(address)}"
+def render_proof(connection: Connection) -> str:
+    """Return the question whether a connection came through the drop on trial."""
+    address, client_port, port = connection
+    return f"{PROOF} {ip_address(address)} {client_port} {port}"
 
 
-def parse_proof(request: str) -> bytes | None:
-    """Return the address of such a question, or None if it is none."""
-    verb, _, target = request.partition(" ")
+def parse_proof(request: str) -> Connection | None:
+    """Return the connection of such a question, or None if it is none."""
+    verb, *words = request.split(" ")
     try:
-        address = ip_address(target).packed
+        address, client_port, port = words
+        found = Connection(ip_address(address).packed, int(client_port), int(port))
     except ValueError:
         return None
-    return address if verb == PROOF and grantable(address) else None
+    numbers = range(1 << 16)
+    usable = found.client_port in numbers and found.port in numbers
+    return found if verb == PROOF and usable and grantable(found.address) else None
 
 
 def ask(run_dir: str, request: str) -> dict[str, Any]:

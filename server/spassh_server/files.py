@@ -88,13 +88,18 @@ def write_new(path: str, text: str) -> None:
     sync_directory(os.path.dirname(path) or ".")
 
 
-def replace(path: str, text: str, *, mode: int = 0o600) -> None:
+def replace(path: str, text: str, *, like: os.stat_result | None = None) -> None:
     """Write a file whole or not at all, in the place of one that may exist.
+
+    Args:
+        path: where.
+        text: what.
+        like: whose mode, owner and group it gets; otherwise it is ours alone.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = _write_temporary(path, text, mode)
+    temporary = _write_temporary(path, text, like)
     try:
         os.rename(temporary, path)
     except OSError:
@@ -103,7 +108,7 @@ def replace(path: str, text: str, *, mode: int = 0o600) -> None:
     sync_directory(os.path.dirname(path) or ".")
 
 
-def _write_temporary(path: str, text: str, mode: int = 0o600) -> str:
+def _write_temporary(path: str, text: str, like: os.stat_result | None = None) -> str:
     temporary = f"{path}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
@@ -111,8 +116,10 @@ def _write_temporary(path: str, text: str, mode: int = 0o600) -> str:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            # Not before: the umask has no say in it, and nobody reads half of it.
-            os.fchmod(fd, mode)
+            if like is not None:
+                # The owner first: a change of it may take bits out of the mode.
+                os.fchown(fd, like.st_uid, like.st_gid)
+                os.fchmod(fd, stat.S_IMODE(like.st_mode))
             os.fsync(fd)
     except BaseException:
         os.unlink(temporary)

@@ -64,8 +64,8 @@ TRIAL_SECONDS: Final = 120
 MIN_TRIAL_SECONDS: Final = 10
 MAX_TRIAL_SECONDS: Final = 3600
 """Longer, and whoever is shut out takes another way than to wait for it."""
-MAX_PROVED_ADDRESSES: Final = 1024
-"""Addresses that were let in during a trial, as the granter remembers them."""
+MAX_PROVED: Final = 1024
+"""Addresses and ports that were let in during a trial, as the granter has them."""
 
 MAX_OUTSTANDING_GRANTS: Final = 8
 """Grants on their way to the granter, which takes them in the order of their coming: as

@@ -336,11 +336,11 @@ class Listener:
                 self._ask_granter(request, answer)
 
     def _ask_granter(self, request: str, answer: control.Reply) -> None:
-        wanted, address = control.parse_revoke(request), control.parse_proof(request)
+        wanted, login = control.parse_revoke(request), control.parse_proof(request)
         if wanted is not None:
             self._asking.revoke(wanted, answer)
-        elif address is not None:
-            self._asking.prove(address, answer)
+        elif login is not None:
+            self._asking.prove(login, answer)
         else:
             answer({"error": "unknown request"})
 

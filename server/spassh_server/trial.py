@@ -27,7 +27,7 @@ class Trial(NamedTuple):
 
     ports: tuple[Port, ...]
     begun: int
-    """Milliseconds of the monotonic clock at which the drop was in place."""
+    """Milliseconds of the monotonic clock at which it was written."""
     ends: int
     """Milliseconds of the same clock."""
 
@@ -61,10 +61,11 @@ def parse_trial(text: str, path: str, booted: int, now: int) -> Trial | None:
     )
     begun_in = table.integer("booted", -_MAX_MS, 1 - _MAX_MS, _MAX_MS)
     is_this_boot = abs(begun_in - booted) <= _SAME_BOOT_MS
-    if not is_this_boot or trial.ends <= now or not trial.ports:
-        return None
-    # Whatever is in the file, the longest trial is the longest trial.
-    return trial._replace(ends=min(trial.ends, now + 1000 * MAX_TRIAL_SECONDS))
+    # A clock that is as wrong after each boot makes the boots alike, so whatever can be
+    # seen of it has to be right.
+    is_whole = 0 < trial.ends - trial.begun <= 1000 * MAX_TRIAL_SECONDS
+    is_now = trial.begun <= now < trial.ends
+    return trial if is_this_boot and is_whole and is_now and trial.ports else None
 
 
 def read_trial(config: Config, booted: int, now: int) -> Trial | None:

@@ -8,15 +8,26 @@ is open as before, or we have been in.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from ..errors import SpasshError
 from ..proxy import Clocks
 from ..ui import Tell
-from .remote import Spasshd
+from .remote import NotBegunError, Spasshd
 from .saying import say
 from .ssh import Settings, Ssh, Target
 from .terminal import ask_password
+
+_OPENS_AGAIN: Final = "the port opens again: 'spassh doctor' looks for the reason"
+_STAYS_SHUT: Final = "the port stays shut: 'spassh doctor' looks for the reason"
+
+
+class _Trial:
+    """What there is to be rolled back."""
+
+    is_mine = True
+    """Until the server says that there was nothing to begin, there may be something."""
 
 
 def lock(target: Target, clocks: Clocks, tell: Tell) -> None:
@@ -37,11 +48,11 @@ def lock(target: Target, clocks: Clocks, tell: Tell) -> None:
     with ssh.session():
         spasshd = _spasshd(ssh, target, settings)
         spasshd.running_status()
-        with _rolling_back(spasshd, target):
-            on_trial = spasshd.protect(port)
-            how = "on trial" if on_trial else "already"
+        with _rolling_back(spasshd, target) as trial:
+            trial.is_mine = _begin(spasshd, port, trial)
+            how = "on trial" if trial.is_mine else "already"
             say(f"{target.host} drops {port} {how}; now to get in all the same")
-            _log_in_anew(Ssh(target, clocks.monotonic, tell), spasshd, confirm=on_trial)
+            _log_in_anew(Ssh(target, clocks.monotonic, tell), spasshd, trial)
     say(f"locked: {target.host} drops {port} for everybody without a knock")
 
 
@@ -63,27 +74,36 @@ def _spasshd(ssh: Ssh, target: Target, settings: Settings) -> Spasshd:
     return Spasshd(ssh, target.host, settings.login, ask_password)
 
 
-def _log_in_anew(ssh: Ssh, spasshd: Spasshd, *, confirm: bool) -> None:
+def _begin(spasshd: Spasshd, port: str, trial: _Trial) -> bool:
+    try:
+        return spasshd.protect(port)
+    except NotBegunError:
+        trial.is_mine = False
+        raise
+
+
+def _log_in_anew(ssh: Ssh, spasshd: Spasshd, trial: _Trial) -> None:
     """Knock and log in, by a connection of its own, and tell the server so."""
-    with ssh.session("the port is opened again: see 'spassh doctor'"):
+    with ssh.session(_OPENS_AGAIN if trial.is_mine else _STAYS_SHUT):
         say("got in: knocked, and logged in anew")
-        if confirm:
+        if trial.is_mine:
             spasshd.over(ssh).confirm()
 
 
 @contextmanager
-def _rolling_back(spasshd: Spasshd, target: Target) -> Iterator[None]:
+def _rolling_back(spasshd: Spasshd, target: Target) -> Iterator[_Trial]:
     """Have the server roll back at once, instead of in time, if something goes wrong.
 
     Ctrl-C is something, and so is an answer that did not arrive.
     """
+    trial = _Trial()
     try:
-        yield
+        yield trial
     except BaseException:
-        try:
-            spasshd.roll_back()
-        except (SpasshError, KeyboardInterrupt):
-            say(f"{target.host} rolls back by itself, unless it was confirmed")
-        else:
-            say(f"{target.host} was told to roll back, unless it was confirmed")
+        if trial.is_mine:
+            back = False
+            with suppress(SpasshError, KeyboardInterrupt):
+                back = spasshd.roll_back()
+            what = "rolled back" if back else "what is not confirmed ends by itself"
+            say(f"{target.host}: {what}")
         raise

@@ -36,6 +36,7 @@ _KEY_OWNER: Final = re.compile(r"the key belongs to user '([^']*)' already")
 
 _ON_TRIAL: Final = re.compile(r"on trial for [0-9]+ s: ")
 _PROTECTED: Final = "protected already: "
+_ROLLED_BACK: Final = "rolled back: "
 
 _HINTS: Final = {
     "stale": "see that the clocks of both computers are right",
@@ -61,6 +62,10 @@ class Status(NamedTuple):
     running: bool
     counters: dict[str, int]
     grants: tuple[Grant, ...]
+
+
+class NotBegunError(SpasshError):
+    """The server has refused to begin a trial, so there is none of ours."""
 
 
 class Spasshd:
@@ -132,9 +137,13 @@ class Spasshd:
         """Have `port` dropped on trial; return False if it is dropped for good already.
 
         Raises:
-            SpasshError: it is not, or that is not known.
+            NotBegunError: it is not: the server has said no.
+            SpasshError: that is not known.
         """
-        done = self._succeed("protect", port)
+        done = self._run("protect", port)
+        if done.status:
+            failed = self._failed(done)
+            raise NotBegunError(str(failed), failed.hint)
         on_trial = any(_ON_TRIAL.match(line) for line in done.output.splitlines())
         if not on_trial and _PROTECTED not in done.output:
             raise self._nonsense()
@@ -148,13 +157,13 @@ class Spasshd:
         """
         self._succeed("confirm")
 
-    def roll_back(self) -> None:
-        """End the trial, if there is one.
+    def roll_back(self) -> bool:
+        """End the trial; return False if there was none.
 
         Raises:
             SpasshError: it goes on, or that is not known.
         """
-        self._succeed("protect", "--roll-back")
+        return _ROLLED_BACK in self._succeed("protect", "--roll-back").output
 
     def unprotect(self, port: str) -> None:
         """Have `port` dropped no more.

@@ -31,6 +31,9 @@ _CONNECTION_LOST: Final = 255
 _LINGER: Final = 600
 """Seconds after which a connection ends by itself, should we be killed."""
 
+# ssh of version 9.6 and later takes no others, and earlier ones give them to a shell.
+_LOGIN: Final = re.compile(r"""\w(?:[^\s'"`;&<>|(){}$\\]|\\\w)*""")
+
 _FIRST: Final = (
     "'ssh' has to work first; where the port is shut already, 'spassh import' takes in"
     " an invite of 'spasshd user add'"
@@ -99,7 +102,7 @@ def parse_target(text: str, port: str = "") -> Target:
         raise UsageError(
             f"not a host: {host}", "give the name or address that you give to ssh"
         ) from error
-    if at and (not login.isprintable() or not login[:1].isalnum() or " " in login):
+    if at and not _LOGIN.fullmatch(login):
         raise UsageError(f"not a login: {login}", "such as root@server.example")
     digits = port.isascii() and port.isdigit() and len(port) <= 5
     if port and not (digits and 0 < int(port) < 1 << 16):

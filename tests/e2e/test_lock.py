@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 from lab.inside import port_answers
-from lab.network import SERVER4, SERVER_NAME
+from lab.network import SERVER4, SERVER_NAME, wait_for
 
 from .conftest import Lab
 from .test_enroll import (  # noqa: F401 - fixtures
@@ -111,7 +111,7 @@ def test_where_no_knock_arrives_it_is_rolled_back_at_once(
     finally:
         wire.run(["nft", "delete table bridge deaf"])
     assert done.returncode == 1
-    assert f"{SERVER_NAME} was told to roll back" in done.stdout
+    assert f"{SERVER_NAME}: rolled back\n" in done.stdout
     assert f"spassh: error: ssh does not get in to {SERVER_NAME}\n" in done.stderr
     assert protected(server) == []
     assert is_open(lab)
@@ -163,11 +163,18 @@ def test_killed_at_any_step_it_is_on_trial_or_we_have_been_in(
     raise AssertionError("it never came to an end")
 
 
-def test_ctrl_c_rolls_back(
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_whoever_is_asked_to_end_rolls_back(
     lab: Lab,
     server: Server,  # noqa: F811
     enrolled: Home,
+    number: int,
+    code: int,
 ) -> None:
+    before = set(enrolled.host.running("ssh "))
     process = enrolled.popen(
         *("spassh", "lock", "-v", ROOT),
         stdout=subprocess.PIPE,
@@ -181,9 +188,25 @@ def test_ctrl_c_rolls_back(
     for line in process.stderr:
         if b"exit status 0" in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"was told to roll back" in said
+    assert process.returncode == code
+    assert f"{SERVER_NAME}: rolled back\n".encode() in said
     assert protected(server) == []
     assert is_open(lab)
+    # Neither of the two logins is left open.
+    wait_for(lambda: set(enrolled.host.running("ssh ")) <= before, "the logins to end")
+
+
+def test_locking_again_ends_no_trial_of_somebody_else(
+    lab: Lab,
+    server: Server,  # noqa: F811
+    enrolled: Home,
+) -> None:
+    server.host.run(["spasshd", "protect", "tcp/22"])
+    done = enrolled.run("spassh", "lock", ROOT, check=False)
+    assert done.returncode == 1
+    assert "tcp/22 is on trial already, for " in done.stderr
+    assert "spassh: hint: there: wait for that, or end it: " in done.stderr
+    assert not is_open(lab)
+    server.host.run(["spasshd", "protect", "--roll-back"])

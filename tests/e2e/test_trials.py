@@ -158,7 +158,7 @@ def test_a_login_from_before_confirms_nothing(site: Site) -> None:
     # It knocks meanwhile, and so another login is in; but this one is the old one.
     site.login("status")
     said = session.communicate(b"now\n", timeout=60)[1]
-    assert b"error: this login is older than the trial" in said
+    assert b"error: no knock has let this login from" in said
     assert session.returncode == 1
     assert site.protected == []
 
@@ -178,7 +178,7 @@ def test_who_gets_in_without_a_knock_confirms_nothing(site: Site) -> None:
     plainly = ("-o", "ProxyCommand=none", SERVER4)
     words = ("spasshd", "confirm", "--config", site.config)
     said = site.client.ssh(*plainly, *words, check=False).stderr
-    assert f"no knock let {CLIENT4} in since the trial began" in said
+    assert f"no knock has let this login from {CLIENT4} in" in said
     assert site.protected == []
     assert "protected: tcp/22" in site.login("confirm")
 
@@ -189,6 +189,58 @@ def test_when_somebody_flushes_all_rules_the_trial_goes_on(site: Site) -> None:
     site.running.wait_log("spasshd: repaired")
     wait_for(lambda: not site.is_open(), "the drop to be back")
     assert "protected: tcp/22" in site.login("confirm")
+
+
+def plainly(site: Site, *words: str) -> subprocess.Popen[bytes]:
+    """Begin a login without a knock."""
+    options = ("-o", "ProxyCommand=none", SERVER4)
+    argv = ["ssh", *site.client.ssh_options, *options, *words]
+    return site.client.popen(
+        *argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_a_login_in_the_gap_of_a_restart_confirms_nothing(site: Site) -> None:
+    site.verb("protect", "tcp/22")
+    site.running.stop()
+    then = f"echo in; read word; spasshd confirm --config {site.config}"
+    session = plainly(site, then)
+    assert session.stdout is not None
+    assert session.stdout.readline() == b"in\n"
+    site.start()
+    assert not site.is_open()
+    site.login("status")
+    said = session.communicate(b"now\n", timeout=60)[1]
+    assert b"error: no knock has let this login from" in said
+    assert site.protected == []
+
+
+def test_a_connection_that_sshd_accepts_late_confirms_nothing(site: Site) -> None:
+    """It was begun before the drop, and its process is younger than that."""
+    sshd = site.lab.sshd.process
+    sshd.send_signal(signal.SIGSTOP)
+    try:
+        session = plainly(site, "spasshd", "confirm", "--config", site.config)
+        wait_for(
+            lambda: "ESTAB" in site.host.run(["ss", "-Htn", "sport = :22"]).stdout,
+            "the connection to begin",
+        )
+        site.verb("protect", "tcp/22")
+        site.client.run("spassh", "knock", "v4.server.test")
+        site.running.wait_log("granted user=alice")
+    finally:
+        sshd.send_signal(signal.SIGCONT)
+    said = session.communicate(timeout=60)[1]
+    assert b"error: no knock has let this login from" in said
+    assert site.protected == []
+
+
+def test_a_grant_of_before_lets_nobody_through_the_trial(site: Site) -> None:
+    site.client.run("spassh", "knock", "--for", "5m", "v4.server.test")
+    site.running.wait_log("granted user=alice")
+    site.verb("protect", "tcp/22")
+    assert site.status()["grants"] == []
+    assert not port_answers(site.client.host, SERVER4, 22, 0.3)
 
 
 def test_stop_open_leaves_no_trial_behind(site: Site) -> None:

@@ -17,7 +17,8 @@ from .iptables_match import (
     through,
     to_port,
 )
-from .timed_render import NEVER, Held, outside, parse_timed
+from .tags import tags
+from .timed_render import NEVER, Held, during, parse_timed
 from .xtables import comment_of
 
 _ICMP = {4: "icmp", 6: "ipv6-icmp"}
@@ -40,17 +41,15 @@ def input_rules(
     for port in sorted(settings.dropped):
         rules += _drop(port)
     for port in sorted(settings.trial):
-        # Outside of that time, the rest is as if it were not there.
-        rules += [f"{to_port(port)} {when} -j RETURN" for when in outside(held)]
-        rules += _drop(port)
+        rules += _drop(port, f" {during(held)}")
     if settings.own_drop:
         rules.append(f"{to_port(Port(17, settings.knock_port))} -j DROP")
     return rules
 
 
-def _drop(port: Port) -> list[str]:
+def _drop(port: Port, when: str = "") -> list[str]:
     """Return the rules that drop packets to `port`, but for what has begun."""
-    return [f"{in_session(port)} -j ACCEPT", f"{to_port(port)} -j DROP"]
+    return [f"{in_session(port)}{when} -j ACCEPT", f"{to_port(port)}{when} -j DROP"]
 
 
 def forward_rules(settings: Settings, version: int, accepting: list[str]) -> list[str]:
@@ -102,8 +101,8 @@ def numbered(name: str, rules: list[str]) -> list[str]:
     """
     rules = rules or ["-j RETURN"]
     return [
-        f'-m comment --comment "{name} {number}/{len(rules)}" {rule}'
-        for number, rule in enumerate(rules, 1)
+        f'-m comment --comment "{tag}" {rule}'
+        for tag, rule in zip(tags(name, rules), rules, strict=True)
     ]
 
 

@@ -20,6 +20,7 @@ from .nftables_sets import (
     render_trial_set,
     sets,
 )
+from .tags import tags
 
 PRIORITY: Final = -10
 """Just before everybody's filter chains (0), and after mangle (-150), whose rules may
@@ -110,8 +111,7 @@ def render_table(
 
 def render_comments(name: str, chain: Chain) -> list[str]:
     """Return the comments of our rules: by them we see that a chain is whole."""
-    count = len(chain.rules)
-    return [f"{name} {number}/{count}" for number in range(1, count + 1)]
+    return tags(name, chain.rules)
 
 
 def render_remove(name: str) -> str:

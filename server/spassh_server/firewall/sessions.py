@@ -24,6 +24,7 @@ _MAPPED = bytes(10) + b"\xff\xff"
 """How an IPv6 socket names the IPv4 address at its other end."""
 
 _PROC_ESTABLISHED = "01"
+_PROC_LISTEN = "0A"
 
 _CT_NEW = 1 << 8
 # NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE: an entry that is there stays.
@@ -54,12 +55,32 @@ def keep_sessions(protect: Iterable[Port]) -> None:
             _enter([session for session in sessions if session.local[1] in ports])
 
 
-def parse_sockets(text: str) -> list[Session]:
-    """Return the established connections in /proc/net/tcp or tcp6."""
+def begun_sessions(ports: Iterable[Port]) -> frozenset[Session]:
+    """Return the connections to the TCP ones among `ports` that have begun.
+
+    Those too whose handshake is under way, and those that nobody has accepted yet.
+
+    Raises:
+        OSError: this kernel does not list them like this.
+    """
+    numbers = {port.number for port in ports if port.protocol == _TCP}
+    # Each table has a head.
+    lines = _read(SOCKET_TABLES[0])
+    with suppress(FileNotFoundError):  # a kernel without IPv6
+        lines += "".join(_read(SOCKET_TABLES[1]).partition("\n")[2:])
+    sessions = parse_sockets(lines, begun=True)
+    return frozenset(one for one in sessions if one.local[1] in numbers)
+
+
+def parse_sockets(text: str, *, begun: bool = False) -> list[Session]:
+    """Return the established connections in /proc/net/tcp or tcp6.
+
+    With `begun`, in whatever state they are; what only listens is none.
+    """
     found = []
     for line in text.splitlines()[1:]:
         _, local, remote, state, *_ = line.split()
-        if state == _PROC_ESTABLISHED:
+        if state == _PROC_ESTABLISHED or (begun and state != _PROC_LISTEN):
             found.append(Session(_parse_end(local), _parse_end(remote)))
     return found
 

@@ -56,7 +56,7 @@ class Held(NamedTuple):
     """The first second, since 1970-01-01 UTC, in which they are not any more."""
 
 
-NEVER: Final = Held(1, 1)
+NEVER: Final = Held(0, 1)
 
 
 def held_at(now: float, seconds: int) -> Held:
@@ -68,12 +68,9 @@ def held_at(now: float, seconds: int) -> Held:
     return Held(max(1, floor(now) - SLACK_SECONDS), end)
 
 
-def outside(held: Held) -> list[str]:
-    """Return what matches before and after that time."""
-    return [
-        f"-m time --datestop {_date(held.start - 1)}",
-        f"-m time --datestart {_date(held.end)}",
-    ]
+def during(held: Held) -> str:
+    """Return what matches in that time. What has no such clock matches never."""
+    return f"-m time --datestart {_date(held.start)} --datestop {_date(held.end - 1)}"
 
 
 def given_at(now: float, grant: Grant, seconds: int, user: str) -> TimedGrant:

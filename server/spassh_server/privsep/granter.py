@@ -23,8 +23,10 @@ from ..clock import wall_clock
 from ..firewall import ActiveGrant, Firewall, FirewallError, Network
 from ..firewall.attempts import attempt_all
 from ..firewall.select import choose, others
+from ..firewall.sessions import begun_sessions
 from ..firewall.watch import Watch
 from ..limits import OTHER_LINES_PER_SECOND, REPAIR_SECONDS
+from ..ports import Port
 from ..toml import ConfigError
 from . import message
 from .bounds import Bounds
@@ -32,6 +34,7 @@ from .handout import Handout
 from .ledger import Ledger
 from .message import Answer, GrantMessage, MessageError, Revoke, RunMessage, Wanted
 from .programs import Programs
+from .proofs import Proofs
 from .protection import Make, Protection
 from .sandbox import CAP_NET_ADMIN, CAP_NET_RAW, SandboxError, keep_capabilities
 
@@ -72,13 +75,20 @@ class Granter:
         self._watch = watch
         self._changed = False
         self._complaint = ""
-        self._protection = Protection(settings, firewall, make)
+        self._errors = events.Limiter(time.monotonic, OTHER_LINES_PER_SECOND)
+        self._protection = Protection(
+            settings,
+            firewall,
+            make,
+            take_back=self._take_back_ports,
+            proofs=Proofs(begun_sessions),
+            lines=self._errors,
+        )
         self._bounds = Bounds(settings, swept=not firewall.expires_by_itself)
         self._ledger = Ledger()
         self._always_allow = settings.always_allow
         self._repaired = time.monotonic()
         self._sweep_again = 0.0
-        self._errors = events.Limiter(time.monotonic, OTHER_LINES_PER_SECOND)
 
     @property
     def _firewall(self) -> Firewall:
@@ -141,6 +151,16 @@ class Granter:
             FirewallError: one did, of several the first.
         """
         attempt_all(partial(self._take_one_back, one) for one in grants)
+
+    def _take_back_ports(self, ports: tuple[Port, ...]) -> None:
+        """Take back what opens `ports`.
+
+        Raises:
+            FirewallError: one of the grants is still there.
+        """
+        self._take_back(
+            active for active in self._firewall.grants() if active.grant.port in ports
+        )
 
     def _take_one_back(self, active: ActiveGrant) -> None:
         self._firewall.revoke(active.grant)
@@ -239,7 +259,7 @@ class Granter:
         elif isinstance(wanted, message.Protect):
             self._protect(wanted)
         elif isinstance(wanted, message.Proof):
-            proved = self._protection.is_proved(wanted.address)
+            proved = self._protection.is_proof(wanted.connection)
             self._answer(message.GRANTED if proved else message.REFUSED, wanted.number)
         elif isinstance(wanted, message.ListUsers):
             self._handout.send(self._socket, wanted.number)
@@ -261,7 +281,7 @@ class Granter:
         else:
             self._answer(message.GRANTED, wanted.number)
             self._ledger.note(user, grant.address)
-            self._protection.note(grant.address)
+            self._protection.note(grant.address, grant.port)
             self._programs.opened(grant, seconds, user)
         self._repair()
 
@@ -269,7 +289,7 @@ class Granter:
         try:
             self._protection.apply()
         except (ConfigError, FirewallError) as error:
-            events.error(error, error.hint)
+            self._errors.error(error, error.hint)
             self._answer(message.FAILED, wanted.number)
         else:
             self._answer(message.GRANTED, wanted.number)

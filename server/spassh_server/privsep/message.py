@@ -35,7 +35,7 @@ RUN: Final = 5
 PROTECT: Final = 6
 """Please read again what is to be protected. No fields."""
 PROOF: Final = 7
-"""Was this address granted anything since the trial began? The fields of `_PROOF`."""
+"""Did this connection come through the drop on trial? The fields of `_PROOF`."""
 
 # From the granter.
 READY: Final = 17
@@ -67,8 +67,8 @@ _HEAD = Struct("!BI")
 _GRANT = Struct("!IBHB16sBH32s")
 # whether to end sessions, address size, address, user
 _REVOKE = Struct("!BB16s32s")
-# address size, address
-_PROOF = Struct("!B16s")
+# address size, address, port of the client, port of this host
+_PROOF = Struct("!B16sHH")
 # address size, address, user, command, bytes of the arguments; then those: each a
 # length, a word
 _RUN = Struct("!B16s32s32sH")
@@ -122,11 +122,21 @@ class Protect(NamedTuple):
     number: int
 
 
+class Connection(NamedTuple):
+    """A TCP connection to this host."""
+
+    address: bytes
+    """The client's: 4 or 16 bytes."""
+    client_port: int
+    port: int
+    """That of this host."""
+
+
 class Proof(NamedTuple):
-    """The listener wants to know whether `address` was let in during the trial."""
+    """The listener wants to know whether a connection came through the trial's drop."""
 
     number: int
-    address: bytes
+    connection: Connection
 
 
 class RunMessage(NamedTuple):
@@ -199,8 +209,9 @@ def encode_protect(number: int) -> bytes:
 
 
 def encode_proof(message: Proof) -> bytes:
-    """Spell the question whether an address was let in during the trial."""
-    fields = _PROOF.pack(len(message.address), message.address)
+    """Spell the question whether a connection came through the drop on trial."""
+    address, client_port, port = message.connection
+    fields = _PROOF.pack(len(address), address, client_port, port)
     return (_HEAD.pack(PROOF, message.number) + fields).ljust(SIZE, b"\0")
 
 
@@ -256,11 +267,11 @@ def decode_request(data: bytes) -> Wanted:
 
 
 def _decode_proof(data: bytes, number: int) -> Proof:
-    size, address = _PROOF.unpack_from(data, _HEAD.size)
+    size, address, client_port, port = _PROOF.unpack_from(data, _HEAD.size)
     _padding(data, _HEAD.size + _PROOF.size)
     if not _is_host(size, address):
         raise MessageError("address")
-    return Proof(number, address[:size])
+    return Proof(number, Connection(address[:size], client_port, port))
 
 
 def _decode_grant(data: bytes, number: int) -> GrantMessage:

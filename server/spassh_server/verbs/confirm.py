@@ -4,11 +4,19 @@ from argparse import Namespace
 
 from .. import config, control, events
 from ..addresses import text
-from ..clock import booted_ms, monotonic_ms
 from ..config import Config
-from ..login import find_login, processes_above
-from ..protecting import have_applied, listed, rewrite
-from ..trial import Trial, clear_trial, on_trial, read_trial
+from ..login import connections_above, find_login
+from ..protecting import (
+    BusyError,
+    alone,
+    have_applied,
+    is_in_force,
+    listed,
+    rewrite,
+    trial_now,
+)
+from ..trial import Trial, clear_trial
+from .protect import BUSY, BUSY_HINT
 
 _ANEW = "log in anew through spassh, and say 'spasshd confirm' there"
 
@@ -16,36 +24,50 @@ _ANEW = "log in anew through spassh, and say 'spasshd confirm' there"
 def run(options: Namespace) -> int:
     """Confirm the trial; every refusal leaves it as it is, and so it ends."""
     settings = config.load(options.config)
-    now = monotonic_ms()
-    trial = read_trial(settings, booted_ms(), now)
-    ports = on_trial(settings, trial)
-    if trial is None or not ports:
+    try:
+        with alone(settings):
+            return _confirm(config.load(options.config))
+    except BusyError:
+        events.error(BUSY, BUSY_HINT)
+        return 1
+
+
+def _confirm(settings: Config) -> int:
+    trial = trial_now(settings)
+    if trial is None:
         events.error("nothing is on trial", "begin with 'spasshd protect PORT'")
         return 1
     try:
-        problem = _doubt(settings, trial, now)
+        problem = _doubt(settings, trial)
     except control.NotRunningError:
         events.error("spasshd is not running", "the trial ends by itself")
         return 3
     if problem:
         events.error(problem, _ANEW)
         return 1
-    after = rewrite(settings, lambda before: (*before, *ports))
-    clear_trial(settings)
-    if not have_applied(settings):
+    # The listener has told what the granter said of the login; this the kernel says.
+    if not is_in_force(settings, settings.protect, trial):
         return 1
+    after = rewrite(settings, lambda before: (*before, *trial.ports))
+    clear_trial(settings)
+    try:
+        if not have_applied(settings):
+            return 1
+    except control.NotRunningError:
+        events.say("note", text="spasshd is not running: dropped when it starts")
     print(f"protected: {listed(after)}")
     return 0
 
 
-def _doubt(settings: Config, trial: Trial, now: int) -> str:
+def _doubt(settings: Config, trial: Trial) -> str:
     """Say why this login proves nothing, or nothing if it does."""
-    login = find_login(processes_above(), trial.ports, now)
+    login = find_login(connections_above(), trial.ports)
     if login is None:
         return f"this is no login through {listed(trial.ports)}"
-    if login.began < trial.begun:
-        return "this login is older than the trial, so it proves nothing"
-    answer = control.ask(settings.run_dir, control.render_proof(login.address))
+    answer = control.ask(settings.run_dir, control.render_proof(login))
     if answer.get("proved") is not True:
-        return f"no knock let {text(login.address)} in since the trial began"
+        return (
+            f"no knock has let this login from {text(login.address)} in"
+            " since the trial began"
+        )
     return ""

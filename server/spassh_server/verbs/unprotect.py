@@ -3,29 +3,50 @@
 from argparse import Namespace
 
 from .. import config, control, events
-from ..clock import booted_ms, monotonic_ms
-from ..protecting import have_applied, listed, rewrite
-from ..trial import clear_trial, read_trial
+from ..config import Config
+from ..protecting import (
+    BusyError,
+    Ports,
+    alone,
+    end_trial,
+    have_applied,
+    is_in_force,
+    listed,
+    rewrite,
+    trial_now,
+)
+from ..toml import ConfigError
+from .protect import BUSY, BUSY_HINT
 
 
 def run(options: Namespace) -> int:
-    """Take ports out of what is protected, and of a trial that has one of them."""
+    """Take ports out of what is protected, and end a trial that has one of them."""
     settings = config.load(options.config)
-    ports = options.ports
-    trial = read_trial(settings, booted_ms(), monotonic_ms())
-    on_trial = trial is not None and not set(ports).isdisjoint(trial.ports)
-    if on_trial:
-        clear_trial(settings)
-    elif set(ports).isdisjoint(settings.protect):
-        print(f"not protected: {listed(ports)}")
-        return 0
-    rewrite(settings, lambda before: tuple(one for one in before if one not in ports))
     try:
-        applied = have_applied(settings)
+        with alone(settings):
+            return _unprotect(settings, tuple(options.ports))
+    except BusyError:
+        events.error(BUSY, BUSY_HINT)
+        return 1
+
+
+def _unprotect(settings: Config, ports: Ports) -> int:
+    try:
+        trial = trial_now(settings)
+    except ConfigError:
+        trial = None
+    if trial is None or not set(ports).isdisjoint(trial.ports):
+        end_trial(settings)
+        trial = None
+    after = rewrite(
+        settings, lambda before: tuple(one for one in before if one not in ports)
+    )
+    # Even if the file had none of them: somebody may have been killed on the way.
+    try:
+        if not have_applied(settings) or not is_in_force(settings, after, trial):
+            return 1
     except control.NotRunningError:
         text = "spasshd is not running: 'spasshd stop --open' takes its rules away now"
         events.say("note", text=text)
-        applied = True
-    if applied:
-        print(f"not protected any more: {listed(ports)}")
-    return 0 if applied else 1
+    print(f"not protected: {listed(ports)}")
+    return 0

@@ -32,7 +32,12 @@ from spassh_server.firewall.iptables_render import (
     render_chain,
     source_rules,
 )
-from spassh_server.firewall.timed_render import TimedGrant, held_at, render_timed
+from spassh_server.firewall.timed_render import (
+    NEVER,
+    TimedGrant,
+    held_at,
+    render_timed,
+)
 from spassh_server.firewall.xtables import comment_of
 from spassh_server.ports import Port
 
@@ -52,7 +57,7 @@ GATEWAY = SETTINGS._replace(
 
 CHAIN = """\
 :SPASSH - [0:0]
--A SPASSH -m comment --comment "spassh 1/8"\
+-A SPASSH -m comment --comment "spassh 1/8 3265c124"\
  -m set --match-set spassh-a4 src,dst -j ACCEPT
 -A SPASSH -m comment --comment "spassh 2/8" -p tcp -m tcp --dport 22\
  ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT
@@ -288,20 +293,35 @@ def test_what_is_on_trial_is_dropped_between_two_times() -> None:
     ssh = "-p tcp -m tcp --dport 22"
     # From a minute before, in case the clock is set back by a little, and no more.
     held = held_at(1_767_225_600.5, 120)
+    when = "-m time --datestart 2025-12-31T23:59:00 --datestop 2026-01-01T00:02:00"
     assert input_rules(on_trial, [], held) == [
-        f"{ssh} -m time --datestop 2025-12-31T23:58:59 -j RETURN",
-        f"{ssh} -m time --datestart 2026-01-01T00:02:01 -j RETURN",
-        f"{ssh} ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT",
-        f"{ssh} -j DROP",
+        f"{ssh} ! --syn -m conntrack --ctstate ESTABLISHED {when} -j ACCEPT",
+        f"{ssh} {when} -j DROP",
         *input_rules(BARE, []),
     ]
 
 
+def test_another_time_is_not_another_chain() -> None:
+    """Each process that looks at the chain would have another one."""
+    on_trial = BARE._replace(trial=(SSH,))
+    found = {
+        tuple(map(comment_of, numbered("spassh", input_rules(settings, [], held))))
+        for settings, held in (
+            (on_trial, NEVER),
+            (on_trial, held_at(1_767_225_600, 120)),
+            (on_trial._replace(trial=(Port(6, 443),)), NEVER),
+            (BARE._replace(protect=(SSH,)), NEVER),
+        )
+    }
+    assert len(found) == 3
+
+
 def test_until_it_is_held_what_is_on_trial_is_never_dropped() -> None:
     rules = input_rules(BARE._replace(trial=(SSH,)), [])
+    then = "--datestart 1970-01-01T00:00:00 --datestop 1970-01-01T00:00:00"
     assert [rule.partition("-m time ")[2] for rule in rules[:2]] == [
-        "--datestop 1970-01-01T00:00:00 -j RETURN",
-        "--datestart 1970-01-01T00:00:01 -j RETURN",
+        f"{then} -j ACCEPT",
+        f"{then} -j DROP",
     ]
 
 

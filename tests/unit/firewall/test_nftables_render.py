@@ -46,7 +46,8 @@ add set inet spassh begun6 { type ipv6_addr . inet_service . inet_proto . inet_s
 add set inet spassh trial { type inet_proto . inet_service; flags timeout; timeout 1s; }
 add chain inet spassh input { type filter hook input priority -10; policy accept; }
 flush chain inet spassh input
-add rule inet spassh input meta mark set meta mark and 0xdfffffff comment "spassh 1/14"
+add rule inet spassh input meta mark set meta mark and 0xdfffffff\
+ comment "spassh 1/14 c91ff807"
 add rule inet spassh input ip saddr . meta l4proto . th dport @granted4\
  meta mark set meta mark or 0x20000000 accept comment "spassh 2/14"
 add rule inet spassh input ip saddr . th sport . meta l4proto . th dport @flow4\
@@ -102,6 +103,17 @@ def test_anew_it_is_deleted_first_and_in_the_same_transaction() -> None:
     )
     kept = (ActiveGrant(GRANT4, 9, "a"), ActiveGrant(GRANT4, 0))
     assert f"{start}{TABLE}{end}\n" == table(SETTINGS, anew=True, kept=kept)
+
+
+def test_other_ports_are_another_chain() -> None:
+    """They are in one rule, whose comment would be the same."""
+    fewer = SETTINGS._replace(protect=(SSH, Port(17, 53)))
+    on_trial = fewer._replace(protect=(Port(17, 53),), trial=(SSH,))
+    comments = {
+        tuple(render_comments("spassh", input_chain(one, ALL)))
+        for one in (SETTINGS, fewer, on_trial)
+    }
+    assert len(comments) == 3
 
 
 def test_with_nothing_to_protect_only_the_knock_port_is_dropped() -> None:

@@ -24,6 +24,7 @@ from spassh_server.policy import Approval, Order
 from spassh_server.privsep import message
 from spassh_server.privsep.message import (
     Answer,
+    Connection,
     GrantMessage,
     Proof,
     Protect,
@@ -37,6 +38,7 @@ from spassh_server.report import Report
 ARGV = ("/usr/bin/uptime",)
 UPTIME = Command("uptime", ARGV, (), "nobody", 30)
 ORDER = Order("ada", HERE, UPTIME, ARGV)
+LOGIN = Connection(HERE, 40_000, 22)
 FLOW = Grant(HERE, SSH, Width.FLOW, 40_000)
 
 Capture = pytest.CaptureFixture[str]
@@ -367,14 +369,14 @@ def test_who_changed_what_is_protected_is_told_what_came_of_it(asked: Asked) -> 
         assert asked.asking.idle
 
 
-def test_only_the_granter_says_that_an_address_was_let_in(asked: Asked) -> None:
+def test_only_the_granter_says_that_a_login_proves_something(asked: Asked) -> None:
     for kind, proved in (
         (message.GRANTED, True),
         (message.REFUSED, False),
         (message.FAILED, False),
     ):
-        asked.asking.prove(HERE, asked.replies.append)
+        asked.asking.prove(LOGIN, asked.replies.append)
         wanted = asked.sent[-1]
-        assert wanted == Proof(wanted.number, HERE)
+        assert wanted == Proof(wanted.number, LOGIN)
         asked.answer(kind, wanted.number)
         assert asked.replies[-1] == {"proved": proved}

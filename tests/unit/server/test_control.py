@@ -26,7 +26,12 @@ from spassh_server.control import (
     socket_path,
 )
 from spassh_server.limits import CONTROL_CONNECTIONS, CONTROL_MESSAGE_BYTES
-from spassh_server.privsep.message import Revoke, decode_request, encode_revoke
+from spassh_server.privsep.message import (
+    Connection,
+    Revoke,
+    decode_request,
+    encode_revoke,
+)
 
 Answer = Callable[[Any], None]
 
@@ -405,8 +410,8 @@ class TestARevocation:
 class TestAQuestionForProof:
     @pytest.mark.parametrize("text", ["192.0.2.7", "2001:db8::7", "fe80::1"])
     def test_is_read_as_it_was_spelled(self, text: str) -> None:
-        address = ip_address(text).packed
-        assert parse_proof(render_proof(address)) == address
+        login = Connection(ip_address(text).packed, 40_000, 22)
+        assert parse_proof(render_proof(login)) == login
 
     @pytest.mark.parametrize(
         "request_",
@@ -414,11 +419,16 @@ class TestAQuestionForProof:
             "",
             "proof",
             "proof ",
-            "proof ada",
-            "proof 0.0.0.0",
-            "proof 224.0.0.1",
-            "proof ::ffff:192.0.2.7",
-            "prove 192.0.2.7",
+            "proof 192.0.2.7",
+            "proof 192.0.2.7 40000",
+            "proof 192.0.2.7 40000 22 1",
+            "proof ada 40000 22",
+            "proof 0.0.0.0 40000 22",
+            "proof 224.0.0.1 40000 22",
+            "proof ::ffff:192.0.2.7 40000 22",
+            "proof 192.0.2.7 65536 22",
+            "proof 192.0.2.7 40000 -1",
+            "prove 192.0.2.7 40000 22",
             "revoke 192.0.2.7",
         ],
     )

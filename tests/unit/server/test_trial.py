@@ -42,7 +42,8 @@ def test_it_is_read_back() -> None:
 @pytest.mark.parametrize(
     ("now", "booted", "there"),
     [
-        (0, BOOTED, True),
+        (1000, BOOTED, True),
+        (999, BOOTED, False),
         (120_999, BOOTED, True),
         (121_000, BOOTED, False),
         (10**12, BOOTED, False),
@@ -58,10 +59,24 @@ def test_it_ends_in_time_and_with_the_boot(now: int, booted: int, there: bool) -
     assert (parsed(text, now, booted) is not None) is there
 
 
-def test_no_file_makes_it_longer_than_a_trial_may_be() -> None:
-    read = parsed(encode_trial(TRIAL._replace(ends=1 << 60), BOOTED))
-    assert read is not None
-    assert read.ends == 1000 + 1000 * MAX_TRIAL_SECONDS
+@pytest.mark.parametrize(
+    ("begun", "ends"),
+    [
+        # As after a boot whose clock was as wrong as that of this one.
+        (1001, 121_000),
+        (1 << 60, 1 << 61),
+        (1000, 1001 + 1000 * MAX_TRIAL_SECONDS),
+        (1000, 1000),
+    ],
+)
+def test_times_that_cannot_be_are_those_of_another_boot(begun: int, ends: int) -> None:
+    odd = TRIAL._replace(begun=begun, ends=ends)
+    assert parsed(encode_trial(odd, BOOTED)) is None
+
+
+def test_the_longest_trial_is_one() -> None:
+    long = TRIAL._replace(ends=1000 + 1000 * MAX_TRIAL_SECONDS)
+    assert parsed(encode_trial(long, BOOTED)) == long
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from spassh_server.privsep.granter import Granter
 from spassh_server.privsep.handout import Handout
 from spassh_server.privsep.message import (
     Answer,
+    Connection,
     GrantMessage,
     MessageError,
     Proof,
@@ -1215,39 +1216,56 @@ def test_a_file_that_is_wrong_changes_nothing_and_is_told(
     assert "error: /dev/null: not a regular file" in capsys.readouterr().err
 
 
+LOGIN = Connection(HERE, 40_000, 22)
+
+
+@pytest.fixture
+def trial(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a trial that has just begun, with no connection from before."""
+    protection = listener.granter._protection
+    monkeypatch.setattr(protection, "leave", lambda: None)
+    now = monotonic_ms()
+    monkeypatch.setattr(protection, "_trial", Trial((SSH,), now, now + 60_000))
+    monkeypatch.setattr(protection._proofs, "_list", lambda _: frozenset())
+    protection._proofs.begin([SSH])
+
+
 def test_without_a_trial_nobody_proves_anything(listener: Listener) -> None:
-    answers = listener.run(wish(4), encode_proof(Proof(5, HERE)))
+    answers = listener.run(wish(4), encode_proof(Proof(5, LOGIN)))
     assert answers == [READY, Answer(message.GRANTED, 4), Answer(message.REFUSED, 5)]
 
 
-def test_who_was_let_in_during_the_trial_proves_it(
-    listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trial = Trial((SSH,), 0, monotonic_ms() + 60_000)
-    monkeypatch.setattr(listener.granter._protection, "_trial", trial)
-    monkeypatch.setattr(listener.granter._protection, "leave", lambda: None)
+@pytest.mark.usefixtures("trial")
+def test_who_was_let_in_during_the_trial_proves_it(listener: Listener) -> None:
     answers = listener.run(
-        encode_proof(Proof(3, HERE)),
+        encode_proof(Proof(3, LOGIN)),
         wish(4),
-        encode_proof(Proof(5, HERE)),
-        encode_proof(Proof(6, THERE)),
+        encode_proof(Proof(5, LOGIN)),
+        encode_proof(Proof(6, LOGIN._replace(address=THERE))),
+        encode_proof(Proof(7, LOGIN._replace(port=2222))),
     )
     kinds = [message.READY, message.REFUSED, message.GRANTED]
-    kinds += [message.GRANTED, message.REFUSED]
+    kinds += [message.GRANTED, message.REFUSED, message.REFUSED]
     assert [one.kind for one in answers] == kinds
 
 
+@pytest.mark.usefixtures("trial")
 def test_a_grant_that_failed_proves_nothing(
-    listener: Listener,
-    firewall: RecordingFirewall,
-    monkeypatch: pytest.MonkeyPatch,
+    listener: Listener, firewall: RecordingFirewall
 ) -> None:
-    trial = Trial((SSH,), 0, monotonic_ms() + 60_000)
-    monkeypatch.setattr(listener.granter._protection, "_trial", trial)
-    monkeypatch.setattr(listener.granter._protection, "leave", lambda: None)
     firewall.failing.add("grant")
-    answers = listener.run(wish(4), encode_proof(Proof(5, HERE)))
+    answers = listener.run(wish(4), encode_proof(Proof(5, LOGIN)))
     assert answers == [READY, Answer(message.FAILED, 4), Answer(message.REFUSED, 5)]
+
+
+def test_the_grants_of_before_are_taken_back_when_a_trial_begins(
+    listener: Listener, firewall: RecordingFirewall
+) -> None:
+    """Else somebody could come through on one, and would have shown nothing."""
+    other = Grant(HERE, Port(17, 53))
+    firewall.live = [ActiveGrant(Grant(HERE, SSH), 30), ActiveGrant(other, 30)]
+    listener.granter._take_back_ports((SSH,))
+    assert [active.grant for active in firewall.live] == [other]
 
 
 def test_a_firewall_that_expires_by_itself_is_not_swept(

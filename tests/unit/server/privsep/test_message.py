@@ -16,6 +16,7 @@ from spassh_server.privsep.message import (
     RUN_SIZE,
     SIZE,
     Answer,
+    Connection,
     GrantMessage,
     ListUsers,
     MessageError,
@@ -140,9 +141,11 @@ def test_a_revocation_is_read_back(
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_question_for_proof_is_read_back(number: int, address: bytes) -> None:
-    data = encode_proof(Proof(number, address))
-    assert len(data) == SIZE
-    assert decode_request(data) == Proof(number, address)
+    for ports in ((40_000, 22), (65_535, 65_535), (0, 0)):
+        wanted = Proof(number, Connection(address, *ports))
+        data = encode_proof(wanted)
+        assert len(data) == SIZE
+        assert decode_request(data) == wanted
 
 
 ARGVS = [
@@ -219,7 +222,10 @@ EXAMPLES: dict[str, tuple[bytes, Decode]] = {
     "list users": (encode_list_users(7), decode_request),
     "ping": (encode_ping(7), decode_request),
     "protect": (encode_protect(7), decode_request),
-    "proof": (encode_proof(Proof(7, ADDRESSES[0])), decode_request),
+    "proof": (
+        encode_proof(Proof(7, Connection(ADDRESSES[0], 40_000, 22))),
+        decode_request,
+    ),
     "revoke all": (encode_revoke(Revoke(7)), decode_request),
     "revoke a user's": (encode_revoke(Revoke(7, "ada", b"", True)), decode_request),
     "revoke an address's": (

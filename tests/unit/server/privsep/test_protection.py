@@ -1,6 +1,8 @@
 """What is dropped follows the files, and a trial ends whatever becomes of it."""
 
+import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,10 +11,13 @@ from unit.server.firewall_double import RecordingFirewall
 from unit.server.parties import HERE, THERE
 
 from spassh_server import config
+from spassh_server.events import Limiter
 from spassh_server.firewall import Firewall, FirewallError, Settings
-from spassh_server.limits import MAX_PROVED_ADDRESSES
+from spassh_server.firewall.sessions import Session
 from spassh_server.ports import Port
 from spassh_server.privsep import protection as module
+from spassh_server.privsep.message import Connection
+from spassh_server.privsep.proofs import Proofs
 from spassh_server.privsep.protection import Protection
 from spassh_server.toml import ConfigError
 from spassh_server.trial import Trial, clear_trial, write_trial
@@ -36,7 +41,30 @@ class Site:
         self.failing: set[str] = set()
         self.holds = True
         first = self._make(self.config.firewall)
-        self.protection = Protection(self.config, first, self._make)
+        self.taken_back: list[tuple[Port, ...]] = []
+        self.resists = False
+        self.begun: frozenset[Session] | None = frozenset()
+        self.protection = Protection(
+            self.config,
+            first,
+            self._make,
+            take_back=self._take_back,
+            proofs=Proofs(self._begun),
+            lines=Limiter(lambda: 0.0, 1000),
+        )
+
+    def _take_back(self, ports: tuple[Port, ...]) -> None:
+        assert self.protection.firewall is self.made[-1][1]
+        self.taken_back.append(ports)
+        if self.resists:
+            raise FirewallError("it stays")
+
+    def _begun(self, _: Iterable[Port]) -> frozenset[Session]:
+        # Who is there on an older grant has to be seen, so that goes first.
+        assert self.taken_back
+        if self.begun is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return self.begun
 
     def _make(self, settings: Settings) -> Firewall:
         made = RecordingFirewall()
@@ -255,31 +283,107 @@ def test_a_packet_filter_that_holds_nothing_is_told_of_the_end(site: Site) -> No
     assert site.now == [(), ()]
 
 
+LOGIN = Connection(HERE, 40_000, 22)
+
+
 def test_only_who_was_let_in_during_this_trial_proves_anything(site: Site) -> None:
     protection = site.protection
     protection.start()
-    protection.note(HERE)
-    assert not protection.is_proved(HERE)
+    protection.note(HERE, SSH)
+    assert not protection.is_proof(LOGIN)
     site.begin(SSH)
     protection.apply()
-    assert not protection.is_proved(HERE), "that was before"
-    protection.note(HERE)
-    assert protection.is_proved(HERE)
-    assert not protection.is_proved(THERE)
-    # The same trial, written again.
+    assert site.taken_back == [(SSH,)]
+    assert not protection.is_proof(LOGIN), "that was before"
+    protection.note(HERE, SSH)
+    assert protection.is_proof(LOGIN)
+    # The same trial, because something else was asked for.
     protection.apply()
-    assert protection.is_proved(HERE)
+    assert protection.is_proof(LOGIN)
+    assert site.taken_back == [(SSH,)]
     site.clock.ms += 1
     site.begin(SSH)
     protection.apply()
-    assert not protection.is_proved(HERE), "that was an earlier trial"
+    assert not protection.is_proof(LOGIN), "that was an earlier trial"
+    clear_trial(site.config)
+    protection.apply()
+    protection.note(HERE, SSH)
+    assert not protection.is_proof(LOGIN)
 
 
-def test_what_proves_is_bounded(site: Site) -> None:
+def test_a_login_in_a_gap_of_the_drop_proves_nothing(site: Site) -> None:
+    """The rules were flushed, or the daemon was started anew."""
     site.protection.start()
     site.begin(SSH)
     site.protection.apply()
-    for number in range(MAX_PROVED_ADDRESSES):
-        site.protection.note(number.to_bytes(4, "big"))
-    site.protection.note(HERE)
-    assert not site.protection.is_proved(HERE)
+    site.begun = frozenset({Session((THERE, 22), (HERE, 40_000))})
+    site.protection.mended()
+    site.protection.note(HERE, SSH)
+    assert not site.protection.is_proof(LOGIN)
+    assert site.protection.is_proof(LOGIN._replace(client_port=40_001))
+
+
+def test_a_trial_that_was_left_begins_anew(site: Site) -> None:
+    site.begun = frozenset({Session((THERE, 22), (HERE, 40_000))})
+    site.begin(SSH)
+    site.protection.start()
+    assert site.taken_back == [(SSH,)]
+    site.protection.note(HERE, SSH)
+    assert not site.protection.is_proof(LOGIN)
+
+
+def test_if_an_older_grant_resists_nothing_is_a_proof(
+    site: Site, capsys: Captured
+) -> None:
+    site.protection.start()
+    site.begin(SSH)
+    site.resists = True
+    site.protection.apply()
+    site.protection.note(HERE, SSH)
+    assert not site.protection.is_proof(LOGIN)
+    assert "error: trial: it stays" in capsys.readouterr().err
+
+
+def test_if_nobody_can_tell_who_was_there_nothing_is_a_proof(
+    site: Site, capsys: Captured
+) -> None:
+    site.protection.start()
+    site.begin(SSH)
+    site.begun = None
+    site.protection.apply()
+    assert site.now == [(), (SSH,)]
+    site.protection.note(HERE, SSH)
+    assert not site.protection.is_proof(LOGIN)
+    assert "error: trial: nobody can confirm it" in capsys.readouterr().err
+
+
+def test_what_was_changed_by_hand_waits_until_somebody_says_so(site: Site) -> None:
+    """A trial of one port must not shut another one for good."""
+    site.protection.start()
+    site.begin(SSH)
+    site.protection.apply()
+    site.protect("tcp/443", "tcp/22")
+    site.clock.ms += 120_000
+    assert site.protection.until_end() is None
+    assert site.now == [(SSH,), ()]
+    site.protect("tcp/443")
+    site.protection.leave()
+    assert site.now == [(SSH,), ()]
+
+
+def test_a_port_that_cannot_be_on_trial_is_told(site: Site) -> None:
+    site.protection.start()
+    site.begin(SSH, Port(6, 80))
+    with pytest.raises(ConfigError, match="tcp/80 was no port to protect when"):
+        site.protection.apply()
+    assert len(site.made) == 1
+
+
+def test_a_rollback_names_what_was_not_confirmed(site: Site, capsys: Captured) -> None:
+    site.protection.start()
+    site.begin(SSH, WEB)
+    site.protection.apply()
+    site.protect("tcp/22")
+    site.clock.ms += 120_000
+    site.protection.until_end()
+    assert "rollback ports=tcp/443\n" in capsys.readouterr().err
