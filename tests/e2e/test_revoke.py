@@ -83,13 +83,30 @@ def test_flush_takes_everything_back(lab: Lab, granted: Spasshd) -> None:
 
 
 def test_revoke_of_nobody_takes_nothing_back(granted: Spasshd) -> None:
-    assert granted.verb("revoke", "nobody").stdout == "grants taken back: 0\n"
+    done = granted.verb("revoke", "nobody", check=False)
+    assert (done.returncode, done.stdout) == (1, "grants taken back: 0\n")
+    assert "error: no user is called nobody, and nothing was taken back" in done.stderr
     assert granted.verb("revoke", "192.0.2.200").stdout == "grants taken back: 0\n"
     for mistake in ("", "no/name", "0.0.0.0"):
         done = granted.verb("revoke", mistake, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert "hint: give the name of a user, or an address" in done.stderr
     assert len(granted.status()["grants"]) == 2
+
+
+def test_a_user_whose_file_is_gone_can_still_be_revoked(
+    lab: Lab, granted: Spasshd
+) -> None:
+    client = counted(lab.client(granted, "gone"))
+    granted.flush()
+    with session(client, "v4.server.test") as theirs:
+        granted.verb("user", "remove", "gone")
+        killed = granted.verb("revoke", "--kill", "gone")
+        assert killed.stdout == "grants taken back: 1\nconnections ended: 1\n"
+        assert theirs.wait_ended() == CLOSED
+    # Nothing is left to be found by that name.
+    done = granted.verb("revoke", "--kill", "gone", check=False)
+    assert done.returncode == 1
 
 
 def test_revoke_leaves_sessions_alone_and_kill_ends_them(

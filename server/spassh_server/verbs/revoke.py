@@ -1,5 +1,6 @@
 """spasshd revoke and flush: take grants back before they end by themselves."""
 
+import os
 from argparse import Namespace
 from ipaddress import ip_address
 
@@ -13,7 +14,7 @@ from ..config import Config
 from ..daemon import is_alive
 from ..firewall import FirewallError
 from ..firewall.select import choose
-from ..userfiles import read_users
+from ..userfiles import read_users, user_path
 
 
 def run(options: Namespace) -> int:
@@ -52,19 +53,26 @@ def run(options: Namespace) -> int:
                 text=f"{target} came from more addresses than are remembered:"
                 " some connections may go on",
             )
-    if target and not grants:
-        _say_if_unknown(settings, target)
-    return _check(settings, target) if target else 0
+    return _check(settings, target, grants + sessions) if target else 0
 
 
-def _say_if_unknown(settings: Config, target: str) -> None:
-    """Say so if `target` is no user: it may be one misspelled, or one removed."""
-    if not _is_address(target) and target not in read_users(settings)[0].by_name:
-        events.say("note", text=f"no user is called {target}: see 'spasshd user list'")
+def _is_unknown(settings: Config, target: str) -> bool:
+    """Tell whether `target` is the name of nobody, neither here nor let in."""
+    if _is_address(target) or target in read_users(settings)[0].by_name:
+        return False
+    # A file that is broken belongs to somebody all the same.
+    return not os.path.lexists(user_path(settings, target))
 
 
-def _check(settings: Config, target: str) -> int:
+def _check(settings: Config, target: str, taken_back: int) -> int:
     """See for ourselves: a listener that was taken over would say what we like."""
+    if not taken_back and _is_unknown(settings, target):
+        # Success would hide a typing error, in an emergency most of all.
+        events.error(
+            f"no user is called {target}, and nothing was taken back",
+            "'spasshd user list' shows the users",
+        )
+        return 1
     try:
         firewall, _ = choose(settings.backend, settings.firewall, wall_clock)
         left = [

@@ -159,18 +159,38 @@ class TestRevoke:
         expected += "connections ended: 2\n" * ("--kill" in words)
         assert (code, out, err) == (0, expected, "")
 
-    def test_of_nobody_in_is_no_error(self, spasshd: Spasshd) -> None:
-        with spasshd.answering({"grants": 0, "sessions": 0}):
-            assert spasshd("revoke", "eve")[:2] == (0, "grants taken back: 0\n")
-
-    def test_of_a_name_that_nobody_has_says_so(self, spasshd: Spasshd) -> None:
-        """A typing error in an emergency must not look like success."""
+    @pytest.mark.parametrize("target", ["ada", "192.0.2.7"])
+    def test_of_whom_nothing_is_open_is_no_error(
+        self, spasshd: Spasshd, target: str
+    ) -> None:
         assert spasshd("user", "add", "ada")[0] == 0
-        for target, said in (("eve", True), ("ada", False), ("192.0.2.7", False)):
+        with spasshd.answering({"grants": 0, "sessions": 0}):
+            answer = spasshd("revoke", target)
+        assert answer == (0, "grants taken back: 0\n", "")
+
+    def test_of_a_name_that_nobody_has_is_an_error(self, spasshd: Spasshd) -> None:
+        """A typing error in an emergency must not look like success."""
+        for words in (("revoke", "eve"), ("revoke", "--kill", "eve")):
             with spasshd.answering({"grants": 0, "sessions": 0}):
-                code, _, err = spasshd("revoke", target)
-            assert code == 0
-            assert (f"no user is called {target}: see 'spasshd" in err) is said
+                code, out, err = spasshd(*words)
+            assert (code, "grants taken back: 0\n" in out) == (1, True)
+            assert err == (
+                "spasshd: error: no user is called eve, and nothing was taken back\n"
+                "spasshd: hint: 'spasshd user list' shows the users\n"
+            )
+
+    @pytest.mark.parametrize("left", [{"grants": 1}, {"sessions": 1}])
+    def test_of_a_user_who_was_removed_takes_back_what_is_left(
+        self, spasshd: Spasshd, left: dict[str, int]
+    ) -> None:
+        with spasshd.answering({"grants": 0, "sessions": 0} | left):
+            code, _, err = spasshd("revoke", "--kill", "eve")
+        assert (code, err) == (0, "")
+
+    def test_of_a_user_whose_file_is_broken_is_no_error(self, spasshd: Spasshd) -> None:
+        spasshd.user("eve", "nonsense")
+        with spasshd.answering({"grants": 0, "sessions": 0}):
+            assert spasshd("revoke", "eve")[0] == 0
 
     @pytest.mark.parametrize(
         ("target", "error"),
