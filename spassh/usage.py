@@ -146,8 +146,8 @@ def _add_import(verbs: "_Verbs[_Parser]") -> None:
     verb.add_argument(
         "--force",
         action="store_true",
-        help="replace the profile that has this name, even if it belongs to another"
-        " server or another user or is broken",
+        help="take the profile over, even if it belongs to another server or another"
+        " user; replace it if it is broken",
     )
 
 

@@ -208,7 +208,7 @@ def _profile(path: str, invite: Invite, names: Iterable[str]) -> Profile:
 
 
 def _old_profile(path: str, new: Profile, *, force: bool) -> Profile | None:
-    """Return the profile to merge with, if it is the same user's at the same server."""
+    """Return the profile to merge with, if there is one that may be changed."""
     try:
         old = read_profile(path)
     except FileNotFoundError:
@@ -221,10 +221,8 @@ def _old_profile(path: str, new: Profile, *, force: bool) -> Profile | None:
             "is there already, and cannot be used",
             f"'spassh import --force' replaces it; {error}",
         ) from error
-    if (old.server, old.user) == (new.server, new.user):
+    if force or (old.server, old.user) == (new.server, new.user):
         return old
-    if force:
-        return None
     what = "another server" if old.server != new.server else f"user {old.user}"
     raise ProfileError(
         path,

@@ -10,6 +10,7 @@ from spassh.errors import ProfileError, SpasshError, UsageError
 from spassh.patterns import Wanted
 from spassh.profile import Profile, find, load_keys, read_profile
 from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.invite import decode_invite
 from spassh.protocol.keys import PUBLIC, encode_key
 from spassh.verbs import import_
 from spassh.verbs.import_ import MAX_INVITE_BYTES, render, run
@@ -175,8 +176,22 @@ def test_the_profile_of_somebody_else_is_not_replaced_unasked(
         f"'spassh import --force' replaces it, 'rm {desk.path}' forgets it"
     )
     assert desk.path.read_bytes() == before
-    desk.take(invite(**changes), force=True)
-    assert desk.profile.hosts == ("server.example",)
+
+
+@pytest.mark.parametrize("changes", [{"server": OTHER_SERVER}, {"user": "bob"}])
+def test_by_force_it_is_and_what_the_invite_does_not_say_stays(
+    desk: Desk, changes: dict[str, object]
+) -> None:
+    """The names above all: ssh would go past spassh, to a port that is shut."""
+    desk.take(invite(), "192.0.2.1", "a.example")
+    desk.path.write_text(desk.path.read_text() + "timeout = 30\n")
+    desk.take(invite(**changes), "b.example", force=True)
+    profile = desk.profile
+    assert profile.hosts == ("server.example", "192.0.2.1", "a.example", "b.example")
+    assert profile.timeout == 30
+    expected = decode_invite(invite(**changes))
+    assert profile.user == expected.user
+    assert load_keys(profile, "").server == expected.server
 
 
 def test_a_broken_profile_is_not_replaced_unasked(desk: Desk) -> None:
