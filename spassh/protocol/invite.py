@@ -41,6 +41,16 @@ def encode_invite(invite: Invite) -> str:
     Raises:
         TextFormError: a name or the port in it is not valid.
     """
+    body = encode_body(invite)
+    return PREFIX + armour(body + checksum(PREFIX, body))
+
+
+def encode_body(invite: Invite) -> bytes:
+    """Return the bytes of `invite` that the text form spells.
+
+    Raises:
+        TextFormError: a name or the port in it is not valid.
+    """
     if not 0 < invite.port < 1 << 16:
         raise TextFormError(f"not a UDP port: {invite.port}")
     body = _FIXED.pack(
@@ -53,7 +63,7 @@ def encode_invite(invite: Invite) -> str:
     for name in (check_user(invite.user), check_host(invite.address)):
         spelled = name.encode("ascii")
         body += bytes([len(spelled)]) + spelled
-    return PREFIX + armour(body + checksum(PREFIX, body))
+    return body
 
 
 def decode_invite(text: str) -> Invite:
@@ -63,19 +73,39 @@ def decode_invite(text: str) -> Invite:
         TextFormError: not an invite, damaged, or of a version we do not know. The
             message never contains the text, which holds secrets.
     """
-    whole = text.startswith(PREFIX)
-    if not whole and not cut_in_prefix(PREFIX, text):
-        if text.startswith("spassh-invite-"):
+    return decode_body(checked_body(PREFIX, text, _FIXED.size))
+
+
+def checked_body(prefix: str, text: str, least: int) -> bytes:
+    """Return the bytes, at least so many, that `text` spells behind `prefix`.
+
+    Raises:
+        TextFormError: it does not, is damaged, or of a version we do not know.
+    """
+    whole = text.startswith(prefix)
+    if not whole and not cut_in_prefix(prefix, text):
+        if text.startswith(prefix.rstrip("0123456789-") + "-"):
             raise TextFormError("invite of another version: update spassh")
-        raise TextFormError(f"not an invite: it does not begin with '{PREFIX}'")
+        raise TextFormError(f"not an invite: it does not begin with '{prefix}'")
     try:
-        data = unarmour(text[len(PREFIX) :]) if whole else b""
+        data = unarmour(text[len(prefix) :]) if whole else b""
     except TextFormError:
         # However it was damaged, the remedy is the same, and so is the message.
         data = b""
     body, check = data[:-_CHECKSUM_SIZE], data[-_CHECKSUM_SIZE:]
-    if len(body) < _FIXED.size or checksum(PREFIX, body) != check:
+    if len(body) < least or checksum(prefix, body) != check:
         raise TextFormError("damaged invite: copy it again, whole")
+    return body
+
+
+def decode_body(body: bytes) -> Invite:
+    """Read back what `encode_body` has made.
+
+    Raises:
+        TextFormError: it breaks a rule of the format.
+    """
+    if len(body) < _FIXED.size:
+        raise TextFormError("invite breaks a rule of its format")
     flags, port, server, psk, key = _FIXED.unpack_from(body)
     user, rest = _name(body[_FIXED.size :])
     address, rest = _name(rest)

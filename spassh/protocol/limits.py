@@ -40,3 +40,16 @@ MAX_ARGUMENTS: Final = 64
 
 MAX_NAME: Final = 32
 """Longest user name in bytes (what useradd(8) allows)."""
+
+SCRYPT_COST: Final = 1 << 17
+SCRYPT_BLOCK_SIZE: Final = 8
+SCRYPT_PARALLELISM: Final = 1
+"""What one try of a passphrase costs: N, r and p of RFC 7914. That is 128 MiB and about
+half a second, which OWASP recommends as well, and the smallest servers still have. A
+sealed invite does not say them, so that none can ask its reader for more; what they are
+is part of its version."""
+
+SALT_SIZE: Final = 16
+
+MAX_PASSPHRASE: Final = 1024
+"""Most bytes of a passphrase in UTF-8."""

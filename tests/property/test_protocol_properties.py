@@ -1,6 +1,7 @@
 """What holds for every request, every datagram and every text."""
 
 from struct import Struct
+from unicodedata import normalize
 
 import pytest
 from hypothesis import example, given, settings
@@ -30,6 +31,14 @@ from spassh.protocol.noise import write_first_message
 from spassh.protocol.opening import Opened, ServerKeys, open_datagram
 from spassh.protocol.packet import PROLOGUE, ClientKeys, Gate, seal
 from spassh.protocol.request import Request, decode, encode
+from spassh.protocol.sealed_invite import PREFIX as SEALED_PREFIX
+from spassh.protocol.sealed_invite import (
+    WrongPassphraseError,
+    decode_sealed,
+    is_sealed,
+    open_sealed,
+    seal_invite,
+)
 
 SERVER = ServerKeys(bytes(range(32)))
 CLIENT = ClientKeys(bytes(range(32, 64)), SERVER.public, bytes(range(64, 96)))
@@ -265,7 +274,7 @@ texts = (
     | st.text(_letters)
     | st.builds(
         lambda prefix, rest: prefix + rest,
-        st.sampled_from((*KINDS, PREFIX)),
+        st.sampled_from((*KINDS, PREFIX, SEALED_PREFIX)),
         st.text(_letters, max_size=300) | st.binary().map(text_keys.armour),
     )
 )
@@ -345,11 +354,46 @@ def test_a_damaged_invite_is_refused(invite: Invite, data: st.DataObject) -> Non
 @example(PREFIX + "é" * 100_000)
 @example(text_keys.SECRET + "_" * 1_000_001)
 def test_any_text_raises_nothing_but_text_form_error(text: str) -> None:
-    with pytest.raises(TextFormError):
-        decode_invite(text)
+    is_sealed(text)
+    for decoding in (decode_invite, decode_sealed):
+        with pytest.raises(TextFormError):
+            decoding(text)
     for kind in KINDS:
         with pytest.raises(TextFormError):
             text_keys.decode_key(kind, text)
+
+
+passphrases = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
+
+
+# Each takes scrypt half a second, three times.
+@settings(repeatable, max_examples=5)
+@given(invites(), passphrases, passphrases, st.binary(min_size=16, max_size=16))
+def test_a_sealed_invite_survives_its_text_and_takes_its_passphrase(
+    invite: Invite, passphrase: str, other: str, salt: bytes
+) -> None:
+    text = seal_invite(invite, passphrase, salt)
+    assert text.isascii()
+    assert text.isprintable()
+    assert " " not in text
+    assert is_sealed(text)
+    sealed = decode_sealed(text)
+    assert invite == open_sealed(sealed, passphrase)
+    if normalize("NFC", other) != normalize("NFC", passphrase):
+        with pytest.raises(WrongPassphraseError):
+            open_sealed(sealed, other)
+
+
+SEALED = seal_invite(
+    Invite("u", "h", 1, bytes(32), bytes(32), bytes(32)), "x", bytes(16)
+)
+
+
+@settings(repeatable, max_examples=400)
+@given(damage(SEALED))
+def test_a_damaged_sealed_invite_is_refused(damaged: str) -> None:
+    with pytest.raises(TextFormError, match=r"invite"):
+        decode_sealed(damaged)
 
 
 # flags, port, three keys; then two names

@@ -22,3 +22,9 @@ def test_the_window_is_a_minute_and_the_longest_lifetime_a_day() -> None:
 
 def test_the_knock_port_is_the_one_that_fwknop_users_know() -> None:
     assert limits.DEFAULT_KNOCK_PORT == 62201
+
+
+def test_a_passphrase_takes_as_much_memory_as_the_documents_say() -> None:
+    """RFC 7914 section 2: 128 * N * r bytes."""
+    assert 128 * limits.SCRYPT_COST * limits.SCRYPT_BLOCK_SIZE == 128 * 1024 * 1024
+    assert limits.SCRYPT_PARALLELISM == 1

@@ -10,6 +10,7 @@ from spassh.protocol.keys import PSK as PSK_PREFIX
 from spassh.protocol.keys import PUBLIC, SECRET, encode_key
 from spassh.protocol.noise import PROTOCOL_NAME
 from spassh.protocol.packet import PROLOGUE, Gate
+from spassh.protocol.sealed_invite import seal_invite
 
 from .common import (
     CLIENT,
@@ -22,6 +23,10 @@ from .common import (
 )
 
 _LABEL = 18
+
+
+PASSPHRASE = "correct horse battery staple"  # noqa: S105 - it is in PROTOCOL.md
+SALT = bytes(range(96, 112))
 
 
 def _hash(*data: bytes) -> bytes:
@@ -92,6 +97,7 @@ def texts() -> list[str]:
         encode_key(PSK_PREFIX, PSK),
         encode_invite(invite),
         encode_invite(invite._replace(secret=CLIENT_SECRET)),
+        seal_invite(invite._replace(secret=CLIENT_SECRET), PASSPHRASE, SALT),
     ]
 
 
