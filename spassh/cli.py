@@ -148,7 +148,12 @@ def _lock(options: Any) -> None:
 def _import(options: Any) -> None:
     from .verbs.import_ import run
 
-    run(options.file, options.host, force=options.force)
+    run(
+        options.file,
+        options.host,
+        force=options.force,
+        passphrase_file=options.passphrase_file,
+    )
 
 
 def _keygen(_: Any) -> None:

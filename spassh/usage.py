@@ -149,6 +149,13 @@ def _add_import(verbs: "_Verbs[_Parser]") -> None:
         help="take the profile over, even if it belongs to another server or another"
         " user; replace it if it is broken",
     )
+    verb.add_argument(
+        "--passphrase-file",
+        metavar="PATH",
+        default="",
+        help="a private file with the passphrase of a sealed invite, which is asked for"
+        " on the terminal otherwise",
+    )
 
 
 def _add_keygen(verbs: "_Verbs[_Parser]") -> None:

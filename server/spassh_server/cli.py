@@ -14,17 +14,19 @@ from .config import BACKENDS, DEFAULT_PATH
 from .limits import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS, TRIAL_SECONDS
 from .ports import Port, parse_port
 from .toml import ConfigError
+from .verbs.errors import VerbError
 
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
+EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 4
 """Of `run`, after 'spasshd stop'. By it a service manager can tell that from a signal
 of somebody who did not mean to leave the ports shut to everybody."""
 
 _EPILOG = """exit status: 0 success, 1 error, 2 usage, 3 spasshd is not running,
-4 run was ended by 'spasshd stop'.
+4 run was ended by 'spasshd stop', 130 interrupted.
 The manual: spasshd(8), spasshd.toml(5)."""
 
 
@@ -36,9 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         verb = import_module(f".verbs.{options.module}", __package__)
         status: int = verb.run(options)
-    except ConfigError as error:
+    except (ConfigError, VerbError) as error:
         events.error(error, error.hint)
         return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     except ImportError as error:
         events.error(
             f"{error.name or 'a module'} is not installed",
@@ -96,19 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = user.add_subparsers(title="verbs", metavar="VERB", required=True)
     add = _verb(actions, "add", "user_add", "add a user and print the invite")
     add.add_argument("name", metavar="NAME", help="the user's name")
-    add.add_argument(
-        "--key",
-        metavar="PUBLIC",
-        help="the client's public key, from 'spassh keygen' (default: make a key and"
-        " put it into the invite)",
-    )
-    add.add_argument(
-        "--address",
-        default="",
-        metavar="NAME",
-        help="the server's name or address in the invite (default: from the"
-        " configuration, else the host's name)",
-    )
+    _add_invite_options(add)
     add.add_argument(
         "--port",
         action="append",
@@ -122,19 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         actions, "rotate", "user_rotate", "give a user a new key, and end the old ones"
     )
     rotate.add_argument("name", metavar="NAME", help="the user's name")
-    rotate.add_argument(
-        "--key",
-        metavar="PUBLIC",
-        help="the client's public key, from 'spassh keygen' (default: make a key and"
-        " put it into the invite)",
-    )
-    rotate.add_argument(
-        "--address",
-        default="",
-        metavar="NAME",
-        help="the server's name or address in the invite (default: from the"
-        " configuration, else the host's name)",
-    )
+    _add_invite_options(rotate)
     rotate.add_argument(
         "--overlap",
         type=_days,
@@ -268,6 +248,39 @@ def _verb(
         help="the configuration file (default: %(default)s)",
     )
     return parser
+
+
+def _add_invite_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--key",
+        metavar="PUBLIC",
+        help="the client's public key, from 'spassh keygen' (default: make a key and"
+        " put it into the invite)",
+    )
+    verb.add_argument(
+        "--address",
+        default="",
+        metavar="NAME",
+        help="the server's name or address in the invite (default: from the"
+        " configuration, else the host's name)",
+    )
+    seal = verb.add_mutually_exclusive_group()
+    seal.add_argument(
+        "--passphrase",
+        action="store_true",
+        help="seal the invite with a passphrase, which is asked for on the terminal",
+    )
+    seal.add_argument(
+        "--passphrase-file",
+        default="",
+        metavar="FILE",
+        help="seal it with the first line of a file that nobody else can read",
+    )
+    verb.add_argument(
+        "--qr",
+        action="store_true",
+        help="show the invite on the terminal as a QR code as well",
+    )
 
 
 def _port(text: str) -> Port:

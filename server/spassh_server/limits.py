@@ -83,3 +83,7 @@ SYNC_QUIET_MS: Final = 50
 """Milliseconds without anything to do after which the replay store is synced."""
 SYNC_SECONDS: Final = 1
 """Seconds after which it is synced even if there is always something to do."""
+
+MIN_PASSPHRASE: Final = 12
+"""Letters of a passphrase that seals an invite: as many as OWASP's ASVS asks for. Who
+has the invite can try passphrases at home, and nobody notices."""

@@ -24,8 +24,10 @@ from ..protocol.errors import TextFormError
 from ..protocol.invite import Invite, decode_invite
 from ..protocol.keys import PSK, PUBLIC, SECRET, encode_key
 from ..protocol.names import check_host
+from ..protocol.sealed_invite import decode_sealed, is_sealed
 from ..ui import write
 from .keygen import public_half
+from .passphrase import unseal
 from .ssh_config import BLOCK
 from .writing import make_directory, replace_file
 
@@ -35,14 +37,16 @@ MAX_INVITE_BYTES: Final = 4096
 _STDIN = 0
 
 
-def run(file: str, names: list[str], *, force: bool) -> None:
+def run(file: str, names: list[str], *, force: bool, passphrase_file: str = "") -> None:
     """Write the profile for the invite in `file`, and tell what was done.
+
+    A sealed one takes its passphrase from `passphrase_file`, or from the terminal.
 
     Raises:
         SpasshError: it is no invite, or not for us, or its name belongs to another.
     """
     _check_names(names)
-    invite = _read_invite(file)
+    invite = _read_invite(file, passphrase_file)
     _, is_written = store(invite, names, config_home(), force=force)
     if not is_written:
         return
@@ -129,15 +133,18 @@ def _check_names(names: list[str]) -> None:
             ) from error
 
 
-def _read_invite(file: str) -> Invite:
+def _read_invite(file: str, passphrase_file: str) -> Invite:
     data = _read_stdin() if file == "-" else _read_file(file)
     if len(data) > MAX_INVITE_BYTES:
         raise SpasshError(
             f"no invite: longer than {MAX_INVITE_BYTES} bytes",
-            "an invite is one line that begins with 'spassh-invite-'",
+            "an invite is one line that begins with 'spassh-'",
         )
+    text = data.decode("ascii", "replace").strip()
     try:
-        return decode_invite(data.decode("ascii", "replace").strip())
+        if is_sealed(text):
+            return unseal(decode_sealed(text), passphrase_file)
+        return decode_invite(text)
     except TextFormError as error:
         raise SpasshError(
             f"cannot read the invite: {error}",

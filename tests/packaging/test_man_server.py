@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spassh.protocol.errors import Replayed, Stale
-from spassh.protocol.limits import WINDOW_MS
+from spassh.protocol.limits import MAX_PASSPHRASE, WINDOW_MS
 from spassh_server import cli, limits
 from spassh_server.firewall import ipfw_sets_render
 from spassh_server.privsep import bounds, job_log, jobs
@@ -133,9 +133,8 @@ def test_every_exit_status_is_described_and_back() -> None:
     statuses = {value for key, value in vars(cli).items() if key.startswith("EXIT_")}
     items = re.findall(r"^\.It (\d+)$", section("EXIT STATUS"), re.MULTILINE)
     assert {int(one) for one in items} == statuses
-    assert {int(one) for one in re.findall(r"\d", cli._EPILOG.split(".")[0])} == (
-        statuses
-    )
+    told = re.findall(r"\d+", cli._EPILOG.split(".")[0])
+    assert {int(one) for one in told} == statuses
 
 
 # What the program says
@@ -212,7 +211,9 @@ def test_the_rates_of_lines_are_those_of_the_program() -> None:
 # Which argument of these calls is the message.
 MESSAGE = {
     **dict.fromkeys(("DaemonError", "CaptureError", "SandboxError", "MessageError"), 0),
-    **dict.fromkeys(("FirewallError", "TextFormError", "Stale", "Replayed"), 0),
+    **dict.fromkeys(
+        ("VerbError", "FirewallError", "TextFormError", "Stale", "Replayed"), 0
+    ),
     "ConfigError": 3,
 }
 
@@ -221,6 +222,7 @@ def fixed_words() -> set[str]:
     """Return what stands between the variable parts of each error message."""
     protocol = CHECKOUT / "spassh" / "protocol"
     shared = [protocol / "keys.py", protocol / "names.py"]
+    shared.append(protocol / "sealed_invite.py")
     found = set()
     for called, call in calls(*PACKAGE.rglob("*.py"), *shared):
         at = MESSAGE.get(called)
@@ -301,6 +303,9 @@ NUMBERS = {
     r"the user has (\d+) already": limits.MAX_GRANTS_PER_USER,
     r"only the first (\d+) files are read": limits.MAX_USER_FILES,
     r"larger than (\d+) bytes": limits.MAX_FILE_BYTES,
+    r"with a passphrase of at least (\d+) letters": limits.MIN_PASSPHRASE,
+    r"the passphrase is too short: it takes (\d+)": limits.MIN_PASSPHRASE,
+    r"a passphrase has 1 to (\d+) bytes": MAX_PASSPHRASE,
 }
 
 

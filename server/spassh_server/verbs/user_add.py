@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.errors import TextFormError, Unauthentic
-from spassh.protocol.invite import Invite, encode_invite
+from spassh.protocol.invite import Invite
 from spassh.protocol.keys import PSK, PUBLIC, decode_key, encode_key
 from spassh.protocol.names import check_host, check_user
 
@@ -15,6 +15,7 @@ from ..daemon import load_server_keys
 from ..files import write_new
 from ..userfiles import owner_of_key, user_path
 from ..users import User, parse_user
+from .issue import Issuer
 from .reload import NO_ANSWER_HINT, reload_running
 
 
@@ -45,6 +46,7 @@ def run(options: Namespace) -> int:
         events.error(f"--key: {error}", "give the line that 'spassh keygen' printed")
         return 2
     server = load_server_keys(settings)
+    issuer = Issuer(options)
     owner = owner_of_key(settings, public)
     if owner and not _is_the_same(owner, options):
         events.error(
@@ -56,9 +58,10 @@ def run(options: Namespace) -> int:
     invite = Invite(
         name, address, settings.knock_port, server.public, psk, public, secret
     )
+    issuer.prepare(invite)
     if not owner and not _write(settings, options, invite):
         return 1
-    print(encode_invite(invite), flush=True)
+    issuer.show()
     if owner:
         events.say("note", text=f"user {name} has this key already: nothing was added")
     if not (options.address or settings.address):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.errors import TextFormError, Unauthentic
-from spassh.protocol.invite import Invite, encode_invite
+from spassh.protocol.invite import Invite
 from spassh.protocol.names import check_host, check_user
 
 from .. import config, events
@@ -17,6 +17,7 @@ from ..daemon import load_server_keys
 from ..files import read_private, replace
 from ..userfiles import owner_of_key, user_path
 from ..users import parse_user
+from .issue import Issuer
 from .user_add import key_table, read_public_key, tell_daemon
 
 _HEADER = re.compile(r"\s*\[")
@@ -53,15 +54,17 @@ def run(options: Namespace) -> int:
         events.error(what, "give another key")
         return 1
     server = load_server_keys(settings)
+    issuer = Issuer(options)
     psk = os.urandom(32)
     ends = now_ms() + options.overlap * _DAY_MS
     text = end_keys(read_private(path, secret=True), ends) + key_table(public, psk)
     parse_user(name, text, path, settings)
-    replace(path, text)
     invite = Invite(
         name, address, settings.knock_port, server.public, psk, public, secret
     )
-    print(encode_invite(invite), flush=True)
+    issuer.prepare(invite)
+    replace(path, text)
+    issuer.show()
     return tell_daemon(settings, name)
 
 

@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 import pytest
 from unit.client.fake_ssh import FakeSsh
-from unit.client.parties import KEYS, NOW_MS, PROFILE, Gate, Home, Shut, invite
+from unit.client.parties import (
+    INVITE,
+    KEYS,
+    NOW_MS,
+    PROFILE,
+    Gate,
+    Home,
+    Shut,
+    invite,
+)
 
 from spassh import connect, handover, profile
 from spassh.cli import proxy_arguments
@@ -24,12 +33,21 @@ from spassh.knock import Knocker
 from spassh.patterns import Wanted
 from spassh.private import PrivateFile
 from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.sealed_invite import seal_invite
 from spassh.proxy import Clocks
 from spassh.resolve import Address, Resolving
 from spassh.schedule import Plan
 from spassh.source import Source
 from spassh.ui import silent
-from spassh.verbs import enroll, forget, import_, keygen, lock, ssh_config
+from spassh.verbs import (
+    enroll,
+    forget,
+    import_,
+    keygen,
+    lock,
+    passphrase,
+    ssh_config,
+)
 from spassh.verbs import knock as knock_verb
 from spassh.verbs import run as run_verb
 from spassh.verbs.ssh import Target, parse_target
@@ -58,11 +76,11 @@ class Scene:
         assert found is not None
         profile.load_keys(found, self.home.path)
 
-    def take(self, text: str) -> None:
+    def take(self, text: str, passphrase_file: str = "") -> None:
         """Import an invite from a file."""
         path = self.tmp_path / "invite"
         path.write_text(text)
-        import_.run(str(path), [], force=False)
+        import_.run(str(path), [], force=False, passphrase_file=passphrase_file)
 
 
 Provoke = Callable[[Scene], None]
@@ -265,6 +283,35 @@ def over_a_broken_profile(scene: Scene) -> None:
 
 def no_invite_file(scene: Scene) -> None:
     import_.run(str(scene.tmp_path / "gone"), [], force=False)
+
+
+def sealed(scene: Scene) -> str:
+    """Return an invite whose passphrase is "right", with nobody at the terminal."""
+    scene.monkeypatch.setattr(passphrase, "ask_password", lambda _: None)
+    return seal_invite(INVITE, "right", bytes(16))
+
+
+def no_passphrase(scene: Scene) -> None:
+    scene.take(sealed(scene))
+
+
+def wrong_passphrase(scene: Scene) -> None:
+    path = scene.tmp_path / "passphrase"
+    path.write_text("wrong\n")
+    path.chmod(0o600)
+    scene.take(sealed(scene), str(path))
+
+
+def no_passphrase_file(scene: Scene) -> None:
+    scene.take(sealed(scene), str(scene.tmp_path / "gone"))
+
+
+def no_memory(scene: Scene) -> None:
+    def open_sealed(*_: object) -> None:
+        raise MemoryError
+
+    scene.monkeypatch.setattr(passphrase, "open_sealed", open_sealed)
+    wrong_passphrase(scene)
 
 
 def no_include(scene: Scene) -> None:
@@ -505,6 +552,25 @@ FAILURES = [
         "copy all of the line",
         1,
         lambda scene: scene.take("hello"),
+    ),
+    Failure(
+        "the invite takes a passphrase, and there is no terminal to ask for it",
+        "give it with --passphrase-file",
+        1,
+        no_passphrase,
+    ),
+    Failure("the passphrase is wrong", "it is the one that was", 1, wrong_passphrase),
+    Failure(
+        "FILE: no such file",
+        "its first line is the passphrase",
+        3,
+        no_passphrase_file,
+    ),
+    Failure(
+        "there is not enough memory for a passphrase",
+        "it takes 128 MiB",
+        1,
+        no_memory,
     ),
     Failure("no Include can name FILE", "set SPASSH_CONFIG_HOME", 1, no_include),
     Failure("cannot write FILE: REASON", "see that the directory", 1, unwritable),

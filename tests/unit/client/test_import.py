@@ -4,15 +4,17 @@ import stat
 from pathlib import Path
 
 import pytest
-from unit.client.parties import CLIENT, KEYS, SERVER_KEYS, Home, invite
+from unit.client.parties import CLIENT, INVITE, KEYS, SERVER_KEYS, Home, invite
 
 from spassh.errors import ProfileError, SpasshError, UsageError
 from spassh.patterns import Wanted
 from spassh.profile import Profile, find, load_keys, read_profile
+from spassh.protocol import sealed_invite
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.invite import decode_invite
 from spassh.protocol.keys import PUBLIC, encode_key
-from spassh.verbs import import_
+from spassh.protocol.sealed_invite import seal_invite
+from spassh.verbs import import_, passphrase
 from spassh.verbs.import_ import MAX_INVITE_BYTES, render, run
 
 OTHER_SERVER = PrivateKey(b"\4" * 32).public
@@ -27,14 +29,20 @@ class Desk:
         self.path = home.profiles / "server.example.toml"
         self._monkeypatch = monkeypatch
 
-    def take(self, text: str | bytes, *names: str, force: bool = False) -> None:
+    def take(
+        self,
+        text: str | bytes,
+        *names: str,
+        force: bool = False,
+        passphrase_file: str = "",
+    ) -> None:
         """Import what standard input gives."""
         read, write = os.pipe()
         os.write(write, text.encode() if isinstance(text, str) else text)
         os.close(write)
         self._monkeypatch.setattr(import_, "_STDIN", read)
         try:
-            run("-", list(names), force=force)
+            run("-", list(names), force=force, passphrase_file=passphrase_file)
         finally:
             os.close(read)
 
@@ -240,6 +248,114 @@ def test_an_invite_for_another_key_is_told_with_both(desk: Desk) -> None:
     )
     assert caught.value.hint == f"have the server make an invite for this one: {ours}"
     assert desk.home.names() == ["key"]
+
+
+PASSPHRASE = "correct horse battery staple"  # noqa: S105 - of a test
+SEALED = seal_invite(INVITE, PASSPHRASE, bytes(16))
+
+
+def typing(monkeypatch: pytest.MonkeyPatch, *typed: str | None) -> list[str]:
+    """Answer at the terminal; return where the prompts are written down."""
+    answers, prompts = iter(typed), list[str]()
+
+    def ask(prompt: str) -> str | None:
+        prompts.append(prompt)
+        return next(answers)
+
+    monkeypatch.setattr(passphrase, "ask_password", ask)
+    return prompts
+
+
+def test_a_sealed_invite_takes_its_passphrase(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = typing(monkeypatch, PASSPHRASE)
+    desk.take(f"\n {SEALED}\r\n", "192.0.2.1")
+    assert desk.profile.hosts == ("server.example", "192.0.2.1")
+    assert load_keys(desk.profile, desk.home.path) == KEYS
+    assert prompts == ["passphrase of the invite: "]
+
+
+def test_a_passphrase_may_be_typed_three_times(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prompts = typing(monkeypatch, "", "wrong", PASSPHRASE)
+    desk.take(SEALED)
+    assert desk.path.exists()
+    assert len(prompts) == 3
+    assert capfd.readouterr().err == 2 * "spassh: that is not it\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ([None], "the invite takes a passphrase, and there is no terminal to ask"),
+        (["a", "b", "c"], "the passphrase is wrong"),
+        (["a", None], "the invite takes a passphrase, and there is no terminal to ask"),
+    ],
+)
+def test_without_its_passphrase_a_sealed_invite_stays_shut(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: list[str | None],
+    message: str,
+) -> None:
+    typing(monkeypatch, *typed)
+    with pytest.raises(SpasshError) as caught:
+        desk.take(SEALED)
+    assert str(caught.value).startswith(message)
+    assert not os.path.exists(desk.home.path)
+
+
+def test_a_damaged_sealed_invite_asks_for_no_passphrase(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = typing(monkeypatch)
+    for text in (SEALED[:-1], SEALED.swapcase()[13:], SEALED[3:], "spassh-sealed-9-x"):
+        with pytest.raises(SpasshError, match=r"^cannot read the invite: "):
+            desk.take(text)
+    assert prompts == []
+
+
+def test_what_is_sealed_and_no_invite_is_not_asked_for_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = typing(monkeypatch, PASSPHRASE, PASSPHRASE)
+    monkeypatch.setattr(sealed_invite, "encode_body", lambda _: bytes(3))
+    with pytest.raises(SpasshError) as caught:
+        desk.take(sealed_invite.seal_invite(INVITE, PASSPHRASE, bytes(16)))
+    assert str(caught.value) == (
+        "cannot read the invite: invite breaks a rule of its format"
+    )
+    assert len(prompts) == 1
+
+
+def test_a_machine_that_is_too_small_for_scrypt_says_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    typing(monkeypatch, PASSPHRASE)
+    monkeypatch.setattr(passphrase, "open_sealed", no_memory)
+    with pytest.raises(SpasshError, match="not enough memory for a passphrase"):
+        desk.take(SEALED)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nsecond line\n"])
+def test_a_passphrase_comes_from_the_first_line_of_a_private_file(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    prompts = typing(monkeypatch)
+    file = tmp_path / "passphrase"
+    file.write_bytes(f"{PASSPHRASE}{end}".encode())
+    file.chmod(0o644)
+    with pytest.raises(ProfileError, match="other users can read or change it"):
+        desk.take(SEALED, passphrase_file=str(file))
+    file.chmod(0o600)
+    desk.take(SEALED, passphrase_file=str(file))
+    assert desk.path.exists()
+    assert prompts == []
 
 
 @pytest.mark.parametrize(
