@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         status: int = verb.run(options)
     except (ConfigError, VerbError) as error:
         events.error(error, error.hint)
-        return EXIT_ERROR
+        return error.status if isinstance(error, VerbError) else EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except ImportError as error:
@@ -102,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("name", metavar="NAME", help="the user's name")
     _add_invite_options(add)
     add.add_argument(
+        "--beside",
+        default="",
+        metavar="PUBLIC",
+        help="add the key to a user who is there already, and has this key",
+    )
+    add.add_argument(
         "--port",
         action="append",
         default=[],
@@ -125,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     _verb(actions, "list", "user_list", "list the users and their ports")
     remove = _verb(actions, "remove", "user_remove", "remove a user and the keys")
     remove.add_argument("name", metavar="NAME", help="the user's name")
+    remove.add_argument(
+        "--key",
+        default="",
+        metavar="PUBLIC",
+        help="remove this one of the user's keys, and nothing else",
+    )
 
     _verb(verbs, "check", "check", "find mistakes in configuration and users")
     explain = _verb(verbs, "explain", "explain", "say what would happen to a packet")
@@ -264,6 +276,14 @@ def _add_invite_options(verb: argparse.ArgumentParser) -> None:
         help="the server's name or address in the invite (default: from the"
         " configuration, else the host's name)",
     )
+    verb.add_argument(
+        "--valid-for",
+        type=lambda text: _days(text, 1),
+        default=0,
+        metavar="DAYS",
+        help="end the key that is made after so many days, unless the client has"
+        " replaced it (default: it has no end)",
+    )
     seal = verb.add_mutually_exclusive_group()
     seal.add_argument(
         "--passphrase",
@@ -327,10 +347,10 @@ def _trial(text: str) -> int:
     raise argparse.ArgumentTypeError("expected 10s to 60m")
 
 
-def _days(text: str) -> int:
-    if text.isascii() and text.isdecimal() and int(text[:5]) <= 3650:
+def _days(text: str, least: int = 0) -> int:
+    if text.isascii() and text.isdecimal() and least <= int(text[:5]) <= 3650:
         return int(text)
-    raise argparse.ArgumentTypeError("expected a number of days from 0 to 3650")
+    raise argparse.ArgumentTypeError(f"expected a number of days from {least} to 3650")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """The files of users_dir, for the verbs. The daemon gets them from the granter."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .config import Config
 from .files import read_private
@@ -11,6 +14,26 @@ from .users import User, Users, parse_main_users, parse_user
 def user_path(config: Config, name: str) -> str:
     """Return the file of the user `name`, which `check_user` has seen."""
     return os.path.join(config.users_dir, f"{name}.toml")
+
+
+@contextmanager
+def locked(config: Config) -> Iterator[None]:
+    """Wait until no other verb changes users' files, and keep them out meanwhile.
+
+    Else a key that one of two verbs has written would be lost to what the other one
+    had read before: clients change their keys by themselves.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        directory = os.open(config.users_dir, flags)
+    except FileNotFoundError:
+        yield  # Then there is no file to be changed.
+        return
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def read_users(config: Config) -> tuple[Users, list[ConfigError]]:

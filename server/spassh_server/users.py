@@ -34,7 +34,7 @@ _KEYS = {
     "expires",
     "key",
 }
-_KEY_KEYS = {"public", "psk", "expires"}
+_KEY_KEYS = {"public", "psk", "expires", "invite"}
 
 
 class UserKey(NamedTuple):
@@ -44,6 +44,13 @@ class UserKey(NamedTuple):
     psk: bytes
     expires: int = 0
     """Milliseconds since 1970-01-01 UTC from which it opens nothing; 0 for never."""
+    invite: bool = False
+    """Whether its secret half was made here and is in an invite, which others may have
+    seen. It opens as much as any other key, until the client has replaced it."""
+
+    def is_open_invite(self, now: int) -> bool:
+        """Tell whether whoever has seen the invite is let in at the time `now` (ms)."""
+        return self.invite and not 0 < self.expires <= now
 
 
 class User(NamedTuple):
@@ -235,8 +242,9 @@ def _keys(table: Table) -> tuple[UserKey, ...]:
             ) from error
         if any(key.public == public for key in keys):
             raise entry.error("public", "is listed twice", "take one of them out")
-        expires = entry.moment("expires")
-        keys.append(UserKey(public, _decode(entry, "psk", PSK), expires))
+        psk, expires = _decode(entry, "psk", PSK), entry.moment("expires")
+        invite = entry.boolean("invite", default=False)
+        keys.append(UserKey(public, psk, expires, invite))
     return tuple(keys)
 
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from .. import config, events
 from ..accounts import find_account
-from ..clock import wall_clock
+from ..clock import now_ms, wall_clock
 from ..config import Config
 from ..daemon import load_server_keys
 from ..firewall import Firewall, FirewallError, Width
@@ -35,7 +35,17 @@ def run(options: Namespace) -> int:
         print(f"warning: {warning}")
     for name in _missing_interfaces(settings):
         print(f"note: no interface '{name}' now: 'spasshd run' waits for it")
-    return _check_firewall(settings, list(users.by_name.values()))
+    everybody = list(users.by_name.values())
+    for name in _with_invites(everybody, now_ms()):
+        print(f"note: {name} has the key of an invite: 'spassh enroll' replaces it")
+    return _check_firewall(settings, everybody)
+
+
+def _with_invites(users: list[User], now: int) -> list[str]:
+    """Return who has keys that somebody may have seen on their way to the client."""
+    return [
+        user.name for user in users if any(key.is_open_invite(now) for key in user.keys)
+    ]
 
 
 def _problems(settings: Config) -> list[ConfigError]:

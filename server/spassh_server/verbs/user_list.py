@@ -32,6 +32,9 @@ def _extras(user: User, now: int) -> list[str]:
     old = sum(1 for key in user.keys if key.expires and key.expires <= now)
     if old:
         extras.append(f"{old} expired key" + "s" * (old != 1))
+    invites = sum(1 for key in user.keys if key.is_open_invite(now))
+    if invites:
+        extras.append(f"{invites} invite" + "s" * (invites != 1))
     if user.commands:
         names = ",".join(command.name for command in user.commands)
         extras.append(f"commands {names}")

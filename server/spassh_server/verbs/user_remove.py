@@ -1,4 +1,4 @@
-"""spasshd user remove: forget a user and the keys."""
+"""spasshd user remove: forget a user and the keys, or one key alone."""
 
 import os
 from argparse import Namespace
@@ -7,20 +7,32 @@ from spassh.protocol.errors import TextFormError
 from spassh.protocol.names import check_user
 
 from .. import config, control, events
+from ..config import Config
 from ..files import sync_directory
-from ..userfiles import user_path
+from ..key_tables import without_key
+from ..toml import ConfigError
+from ..userfiles import locked, user_path
+from ..users import parse_user
+from .errors import VerbError
+from .new_key import public_key
 from .reload import NO_ANSWER_HINT, reload_running
+from .user_file import UserFile, load, rewrite
 
 
 def run(options: Namespace) -> int:
-    """Remove the user's file. A live grant of the user ends in its own time."""
+    """Remove the user's file, or a key. A live grant of the user ends in its time."""
     settings = config.load(options.config)
     try:
-        os.unlink(user_path(settings, check_user(options.name)))
-    except (FileNotFoundError, TextFormError):
-        events.error(f"no user '{options.name}'", "'spasshd user list' shows the users")
-        return 1
-    sync_directory(settings.users_dir)
+        name = check_user(options.name)
+    except TextFormError as error:
+        raise _nobody(options.name) from error
+    key = public_key("--key", options.key) if options.key else b""
+    with locked(settings):
+        if key:
+            file = load(settings, name)
+            rewrite(settings, file, _without(settings, file, key))
+        else:
+            _remove(settings, name)
     try:
         reload_running(settings)
     except control.NoAnswerError:
@@ -29,3 +41,40 @@ def run(options: Namespace) -> int:
     except control.NotRunningError:
         return 0
     return 0
+
+
+def _remove(settings: Config, name: str) -> None:
+    try:
+        os.unlink(user_path(settings, name))
+    except FileNotFoundError as error:
+        raise _nobody(name) from error
+    sync_directory(settings.users_dir)
+
+
+def _nobody(name: str) -> VerbError:
+    return VerbError(f"no user '{name}'", "'spasshd user list' shows the users")
+
+
+def _without(settings: Config, file: UserFile, public: bytes) -> str:
+    """Return the text of the file without this key, and nothing else missing."""
+    name, keys = file.user.name, file.user.keys
+    left = tuple(key for key in keys if key.public != public)
+    if left == keys:
+        raise VerbError(
+            f"user '{name}' has no such key", f"{file.path} has those that are there"
+        )
+    if not left:
+        raise VerbError(
+            f"it is the only key of user '{name}'",
+            f"'spasshd user remove {name}' removes the user",
+        )
+    number = next(at for at, key in enumerate(keys) if key.public == public)
+    try:
+        text = without_key(file.text, number)
+        if parse_user(name, text, file.path, settings) == file.user._replace(keys=left):
+            return text
+    except (IndexError, ConfigError):
+        pass  # It is TOML, and in another spelling than ours.
+    raise VerbError(
+        f"{file.path}: the key cannot be taken out", "edit the file by hand"
+    )

@@ -95,8 +95,8 @@ def key(number: int) -> UserKey:
 
 def key_table(number: int) -> str:
     """Spell the `number`-th key as an entry of a user's file."""
-    public, psk, _ = key(number)
+    its = key(number)
     return (
-        f'[[key]]\npublic = "{encode_key(PUBLIC, public)}"\n'
-        f'psk = "{encode_key(PSK, psk)}"\n'
+        f'[[key]]\npublic = "{encode_key(PUBLIC, its.public)}"\n'
+        f'psk = "{encode_key(PSK, its.psk)}"\n'
     )

@@ -607,7 +607,7 @@ class TestUserRotate:
         old, _ = self.keys(spasshd)
         assert old["expires"] <= datetime.now(UTC)
         assert spasshd("user", "list")[1] == (
-            "ada\ttcp/22\t15 s\t2 keys\t1 expired key\n"
+            "ada\ttcp/22\t15 s\t2 keys\t1 expired key\t1 invite\n"
         )
 
     def test_takes_a_key_that_the_client_has_made(self, spasshd: Spasshd) -> None:
@@ -631,8 +631,8 @@ class TestUserRotate:
         [
             (["eve"], 1, "no file of user 'eve'"),
             (["../ada"], 2, "not a user name: '../ada'"),
-            (["ada", "--key", "spassh-public-x"], 2, "damaged key"),
-            (["ada", "--key", encode_key(PUBLIC, bytes(32))], 2, "not a usable key"),
+            (["ada", "--key", "spassh-public-x"], 2, "--key: damaged key"),
+            (["ada", "--key", encode_key(PUBLIC, bytes(32))], 2, "--key: not a usable"),
             (["ada", "--address", "a b"], 2, "not a host name"),
         ],
     )

@@ -1,8 +1,9 @@
 import pytest
 from unit.server.parties import CONFIG, NOW, key, key_table
 
+from spassh_server.key_tables import end_keys, with_key, without_key
+from spassh_server.key_tables import key_table as spell
 from spassh_server.users import User, UserKey, parse_user
-from spassh_server.verbs.user_rotate import end_keys
 
 LATER = NOW + 86_400_000
 """2026-01-02, to the second."""
@@ -101,3 +102,55 @@ def test_a_file_with_the_line_ends_of_windows_is_read_back() -> None:
 def test_a_second_time_changes_nothing() -> None:
     once = end_keys(key_table(1) + key_table(2), LATER)
     assert end_keys(once, LATER + 86_400_000) == once
+
+
+def test_a_key_is_spelled_as_it_is_read() -> None:
+    for invite in (False, True):
+        for expires in (0, LATER):
+            one = key(1)._replace(invite=invite, expires=expires)
+            text = spell(one.public, one.psk, invite=invite, expires=expires)
+            assert read(text).keys == (one,)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "# the end", "\r\n"])
+def test_a_key_more_changes_nothing_else(end: str) -> None:
+    text = f"# Ada\nlifetime = 7\n\n{key_table(1)}{end}"
+    before = read(text)
+    after = with_key(text, spell(key(2).public, key(2).psk))
+    assert after.startswith(text.removesuffix("\n"))
+    assert read(after) == before._replace(keys=(key(1), key(2)))
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_key_less_changes_nothing_else(number: int) -> None:
+    text = "# Ada\nlifetime = 7\n" + "".join(
+        f"\n# laptop {one}\n{key_table(one)}expires = 2030-01-0{one}\n"
+        for one in (1, 2, 3)
+    )
+    before = read(text)
+    after = without_key(text, number)
+    keys = list(before.keys)
+    del keys[number]
+    assert read(after) == before._replace(keys=tuple(keys))
+    # What is said of the others stays with them.
+    for at in (1, 2, 3):
+        if at != number + 1:
+            assert f"# laptop {at}\n[[key]]\n" in after
+    assert "\n\n\n" not in after
+
+
+def test_what_was_added_can_be_taken_away_again() -> None:
+    text = f"# Ada\nlifetime = 7\n\n{key_table(1)}"
+    more = with_key(text, spell(key(2).public, key(2).psk, invite=True))
+    assert without_key(more, 1) == text
+
+
+@pytest.mark.parametrize("header", ["  [[ key ]]", "[[key]]  # a laptop", '[["key"]]'])
+def test_a_key_is_found_however_its_header_is_spelled(header: str) -> None:
+    text = key_table(1) + key_table(2).replace("[[key]]", header)
+    assert read(without_key(text, 1)).keys == (key(1),)
+
+
+def test_of_tables_that_are_not_there_none_is_taken() -> None:
+    with pytest.raises(IndexError):
+        without_key(key_table(1), 1)
