@@ -145,6 +145,16 @@ def _lock(options: Any) -> None:
     run(target, Clocks(time.monotonic, _utc_ms), tell)
 
 
+def _rotate(options: Any) -> None:
+    from .proxy import Clocks
+    from .verbs.rotate import run
+    from .verbs.ssh import parse_target
+
+    tell = storyteller(time.monotonic, time.monotonic()) if options.verbose else silent
+    target = parse_target(options.host, options.port)
+    run(target, Clocks(time.monotonic, _utc_ms), tell)
+
+
 def _import(options: Any) -> None:
     from .verbs.import_ import run
 
@@ -200,6 +210,7 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
     "knock": _knock,
     "list": _list,
     "lock": _lock,
+    "rotate": _rotate,
     "run": _run,
     "show": _show,
     "unlock": _lock,

@@ -36,6 +36,15 @@ _REQUIREMENTS: Final = {
     "server": ("a key that begins with 'spassh-public-'", 'server = "spassh-public-…"'),
     "psk": ("a key that begins with 'spassh-psk-'", 'psk = "spassh-psk-…"'),
     "secret": ("a key that begins with 'spassh-secret-'", 'secret = "spassh-secret-…"'),
+    "invite": ("true or false", "invite = true"),
+    "next_secret": (
+        "a key that begins with 'spassh-secret-'",
+        'next_secret = "spassh-secret-…"',
+    ),
+    "old_public": (
+        "a key that begins with 'spassh-public-'",
+        'old_public = "spassh-public-…"',
+    ),
     "port": ("a whole number from 1 to 65535", f"port = {DEFAULT_KNOCK_PORT}"),
     "timeout": (
         f"a whole number of seconds from 1 to {MAX_TIMEOUT}",
@@ -70,6 +79,12 @@ class Profile(NamedTuple):
     schedule: tuple[int, ...] = ()
     """When to knock, in milliseconds; empty leaves it to `schedule.KNOCKS`."""
     transport: str = TRANSPORTS[0]
+    invite: bool = False
+    """Whether `secret` came in an invite, which others may have seen."""
+    next_secret: str = ""
+    """The key that takes the place of the present one, while that is under way."""
+    old_public: str = ""
+    """The key that had the place before, which the server is still to forget."""
 
 
 class Keys(NamedTuple):
@@ -263,6 +278,9 @@ def _profile(path: str, table: dict[str, Any]) -> Profile:
         _choice(path, table, "width", WIDTHS),
         _schedule(path, table),
         _choice(path, table, "transport", TRANSPORTS),
+        _boolean(path, table, "invite"),
+        _string(path, table, "next_secret") if "next_secret" in table else "",
+        _string(path, table, "old_public") if "old_public" in table else "",
     )
 
 
@@ -327,6 +345,13 @@ def _integer(
     value = table.get(key, default)
     # bool is an int in Python, and not in TOML.
     if type(value) is not int or not 1 <= value <= most:
+        raise _wrong(path, key)
+    return value
+
+
+def _boolean(path: str, table: dict[str, Any], key: str) -> bool:
+    value = table.get(key, False)
+    if type(value) is not bool:
         raise _wrong(path, key)
     return value
 

@@ -28,6 +28,7 @@ def parser() -> _Parser:
     )
     _add_proxy(verbs)
     _add_enroll(verbs)
+    _add_rotate(verbs)
     _add_import(verbs)
     _add_keygen(verbs)
     _add_knock(verbs)
@@ -112,6 +113,26 @@ def _add_enroll(verbs: "_Verbs[_Parser]") -> None:
         "--yes",
         action="store_true",
         help="add an Include to ~/.ssh/config without asking",
+    )
+    verb.add_argument(
+        "-v", "--verbose", action="store_true", help="tell the story, with times"
+    )
+    verb.add_argument(
+        "host", metavar="[LOGIN@]HOST", help="the server, as you give it to ssh"
+    )
+
+
+def _add_rotate(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "rotate",
+        help="replace your key for a server by a fresh one",
+        description="Log in to HOST with ssh, give spasshd there a fresh key, see that"
+        " it works, and have the old one forgotten. To do it again goes on with what"
+        " was interrupted.",
+        allow_abbrev=False,
+    )
+    verb.add_argument(
+        "-p", dest="port", metavar="PORT", default="", help="the port of sshd there"
     )
     verb.add_argument(
         "-v", "--verbose", action="store_true", help="tell the story, with times"

@@ -7,25 +7,24 @@ interrupted, or has mended what was missing, does it all again.
 import os
 import pwd
 import socket
-import sys
-from collections.abc import Callable
-from typing import Final
 
-from ..errors import SpasshError, UnreachableError, UsageError, lower_reason
-from ..knock import Knocker
+from ..errors import ProfileError, UsageError
+from ..patterns import Wanted
 from ..private import config_home
-from ..profile import Profile, load_keys
+from ..profile import Profile
 from ..protocol.errors import TextFormError
-from ..protocol.invite import Invite
-from ..protocol.keys import PUBLIC, encode_key
 from ..protocol.limits import MAX_NAME
-from ..protocol.names import check_host, check_user
+from ..protocol.names import check_user
 from ..proxy import Clocks
-from ..resolve import Resolving
-from ..ui import Tell, printable
-from .import_ import store
-from .keygen import ensure_key
+from ..ui import Tell
+from .import_ import check_others, merged, store
+from .keygen import ensure_key, public_key
+from .lookup import named_profile
+from .proof import Prover, told
 from .remote import Spasshd
+from .renewal import Renewal, check_invite
+from .rotate import check_address
+from .saying import say
 from .ssh import Settings, Ssh, Target
 from .ssh_config import (
     include,
@@ -35,10 +34,6 @@ from .ssh_config import (
     write_blocks,
 )
 from .terminal import ask_password, confirm
-
-# As at a login: some NATs change the ports of TCP and not those of UDP, and there only
-# a knock that names no port helps. And a datagram may be lost.
-_NARROW: Final = (True, False, True, False)
 
 
 def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> None:
@@ -54,22 +49,60 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
     Raises:
         SpasshError: a step failed. The steps before it stay done.
     """
-    user = _check_name(name) if name else default_name()
+    user = _check_name(name) if name else ""
     ssh = Ssh(target, clocks.monotonic, tell)
     settings = ssh.settings()
-    address = _check_address(settings.host)
+    address = check_address(settings.host)
     home = config_home()
-    public, is_new = ensure_key(home)
-    _say(f"{'made a key' if is_new else 'using the key that is there'}: {public}")
+    known = named_profile(home, Wanted(settings.host, target.host))
+    if known and known.invite and user not in {"", known.user}:
+        raise ProfileError(
+            known.path,
+            f"belongs to user {known.user}",
+            "leave --name out: the user of an invite keeps the name",
+        )
+    user = user or (known.user if known else default_name())
+    public = _ready_key(known, home)
     with ssh.session():
-        _say(f"logged in to {target.host} as {settings.login}")
+        say(f"logged in to {target.host} as {settings.login}")
         spasshd = Spasshd(ssh, target.host, settings.login, ask_password)
+        prover = Prover(spasshd, settings, home, clocks.utc_ms)
+        renewal = Renewal(spasshd, prover, home, address, target.host)
+        if known and (known.invite or known.next_secret):
+            known = known._replace(
+                hosts=merged(known.hosts, (settings.host, target.host))
+            )
+            check_others(home, known)
+            renewal.replace(known, known.next_secret)
+            _set_up_ssh(ssh, settings, home, yes=yes)
+            return
         invite = spasshd.add(user, public, address)
-        _check_invite(invite, user, public, address)
-        _say(f"{target.host} knows the key as user {user}")
-        profile, _ = store(invite, [target.host], home, force=False)
+        check_invite(invite, user, public, address)
+        say(f"{target.host} knows the key as user {user}")
+        path = known.path if known else ""
+        profile, _ = store(invite, [target.host], home, force=False, path=path)
+        if profile.old_public:
+            profile = renewal.finish(profile)
         _set_up_ssh(ssh, settings, home, yes=yes)
-        _knock(spasshd, profile, home, settings, clocks.utc_ms)
+        for grant in prover.knock(profile):
+            say(told(grant))
+
+
+def _ready_key(known: Profile | None, home: str) -> str:
+    """Return the public key to enroll with, if it is known, and say what it is.
+
+    That is the client's own, unless the profile has another that came in no invite.
+    """
+    if known and known.next_secret:
+        say(f"going on with the rotation that was interrupted: {known.path}")
+        return ""
+    if known and known.secret and not known.invite:
+        public = public_key(known, home)
+        say(f"using the key of {known.path}: {public}")
+        return public
+    public, is_new = ensure_key(home)
+    say(f"{'made a key' if is_new else 'using the key that is there'}: {public}")
+    return public
 
 
 def default_name() -> str:
@@ -93,106 +126,26 @@ def _check_name(name: str) -> str:
         raise UsageError(f"--name: {error}", "such as alice-laptop") from error
 
 
-def _check_address(host: str) -> str:
-    try:
-        return check_host(host)
-    except TextFormError as error:
-        raise UsageError(
-            f"not a host: {host}", "this is the HostName of ssh_config(5)"
-        ) from error
-
-
-def _check_invite(invite: Invite, user: str, public: str, address: str) -> None:
-    """See that the server has answered what was asked."""
-    got = (invite.user, encode_key(PUBLIC, invite.client), invite.address)
-    if got != (user, public, address) or invite.secret:
-        raise SpasshError(
-            f"the invite is for user {invite.user} at {invite.address}, and not the"
-            " one that was asked for",
-            "see what 'spasshd' is on the server",
-        )
-
-
 def _set_up_ssh(ssh: Ssh, settings: Settings, home: str, *, yes: bool) -> None:
     """Have ssh go through spassh, if it does not and the user agrees."""
     if settings.goes_through_spassh:
-        _say("ssh goes through spassh already")
+        say("ssh goes through spassh already")
         return
     if settings.proxy:
-        _say(f"ssh has a way of its own to this host, which stays: '{settings.proxy}'")
-        _say("spassh has to be in it, or to stand before it: see spassh(1)")
+        say(f"ssh has a way of its own to this host, which stays: '{settings.proxy}'")
+        say("spassh has to be in it, or to stand before it: see spassh(1)")
         return
     path = write_blocks(home)
     config = user_config()
     if not includes(config, path):
         if not (yes or confirm(f"spassh: add an Include of {path} to {config}?")):
-            _say(f"ssh goes through spassh with this at the end of {config}:")
+            say(f"ssh goes through spassh with this at the end of {config}:")
             for line in include_lines(path).splitlines():
-                _say(f"    {line}")
+                say(f"    {line}")
             return
         include(config, path)
-        _say(f"added an Include of {path} to {config}")
+        say(f"added an Include of {path} to {config}")
     now = ssh.settings()
     if not now.goes_through_spassh:
         first = f"'{now.proxy}' comes first" if now.proxy else "see ssh -G"
-        _say(f"ssh does not go through spassh to this host: {first}")
-
-
-def _knock(
-    spasshd: Spasshd,
-    profile: Profile,
-    home: str,
-    settings: Settings,
-    utc_ms: Callable[[], int],
-) -> None:
-    """Knock as a login does, and say what the server saw."""
-    before = spasshd.running_status().counters
-    keys = load_keys(profile, home)
-    grew: dict[str, int] = {}
-    for narrow in _NARROW:
-        knocker = Knocker(
-            profile, keys, settings.port, utc_ms, os.urandom, narrow=narrow
-        )
-        _knock_everywhere(
-            knocker, profile.name or settings.host, settings.port, narrow=narrow
-        )
-        after = spasshd.running_status()
-        grew = {
-            name: count - before.get(name, 0)
-            for name, count in after.counters.items()
-            if name != "frames" and count > before.get(name, 0)
-        }
-        # Not every packet filter keeps whose a grant is.
-        ours = [one for one in after.grants if one.user in {profile.user, ""}]
-        if ours and "granted" in grew:
-            for grant in ours:
-                _say(
-                    f"test knock: the server lets {grant.address} reach {grant.port}"
-                    f" for {grant.seconds_left} s"
-                )
-            return
-    raise spasshd.shut(grew, profile.port)
-
-
-def _knock_everywhere(knocker: Knocker, host: str, port: int, *, narrow: bool) -> None:
-    """Knock at every address of the host that there is a way to."""
-    sent, problem = False, ""
-    for address in Resolving(host, port).wait():
-        try:
-            # Nobody connects, so the port that was named is of no use.
-            knocker.knock(address, narrow=narrow).close()
-            sent = True
-        except OSError as error:
-            problem = problem or lower_reason(error)
-    if not sent:
-        raise UnreachableError(
-            f"cannot reach {host}: {problem}",
-            "see that the network is up, and that no firewall of this computer"
-            " forbids it",
-        )
-
-
-def _say(text: str) -> None:
-    # At once: ssh and sudo write to the same terminal.
-    sys.stdout.write(f"{printable(text)}\n")
-    sys.stdout.flush()
+        say(f"ssh does not go through spassh to this host: {first}")

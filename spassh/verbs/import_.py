@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from textwrap import indent
 from typing import Final
 
@@ -26,7 +27,7 @@ from ..protocol.keys import PSK, PUBLIC, SECRET, encode_key
 from ..protocol.names import check_host
 from ..protocol.sealed_invite import decode_sealed, is_sealed
 from ..ui import write
-from .keygen import public_half
+from .keygen import public_half, public_key
 from .passphrase import unseal
 from .ssh_config import BLOCK
 from .writing import make_directory, replace_file
@@ -47,19 +48,31 @@ def run(file: str, names: list[str], *, force: bool, passphrase_file: str = "") 
     """
     _check_names(names)
     invite = _read_invite(file, passphrase_file)
-    _, is_written = store(invite, names, config_home(), force=force)
+    profile, is_written = store(invite, names, config_home(), force=force)
     if not is_written:
         return
     if file != "-":
         _say(f"the invite is as secret as a key: rm {shell_word(file)}")
+    if profile.invite:
+        _say(
+            "its key is for whoever has seen it: where you may run spasshd,"
+            f" 'spassh enroll {invite.address}' replaces it by one of your own"
+        )
     _say("ssh uses it with these lines in ~/.ssh/config, once for all hosts:")
     _say(indent(BLOCK, "    ").rstrip("\n"))
 
 
 def store(
-    invite: Invite, names: Iterable[str], home: str, *, force: bool
+    invite: Invite, names: Iterable[str], home: str, *, force: bool, path: str = ""
 ) -> tuple[Profile, bool]:
     """Write the profile for `invite`, with these names beside the one in it.
+
+    Args:
+        invite: what the server says.
+        names: how else ssh calls it.
+        home: the configuration directory.
+        force: whether to take the profile of another user or server over.
+        path: where the profile is, if not in the file named after the invite.
 
     Returns:
         The profile, and whether its file had to be written. That was told.
@@ -67,29 +80,42 @@ def store(
     Raises:
         SpasshError: it is not for us, or its name belongs to another.
     """
-    path = os.path.join(profiles_directory(home), _file_name(invite))
-    _check_own_key(invite, home)
+    path = path or os.path.join(profiles_directory(home), _file_name(invite))
     new = _profile(path, invite, names)
     old = _old_profile(path, new, force=force)
+    if not invite.secret:
+        new = _with_known_key(new, invite, old, home)
     if old:
         # What the invite does not say stays as somebody has set it.
         new = new._replace(
-            hosts=_merged(old.hosts, new.hosts),
+            hosts=merged(old.hosts, new.hosts),
             timeout=old.timeout,
             name=old.name,
             width=old.width,
             schedule=old.schedule,
             transport=old.transport,
         )
-    _check_others(home, new)
+        if (old.server, old.user, old.secret) == (new.server, new.user, new.secret):
+            # With another key, what was under way is of no use any more.
+            new = new._replace(next_secret=old.next_secret, old_public=old.old_public)
+    check_others(home, new)
     if new == old:
         _say(f"nothing to do: {path} has it all")
         return new, False
     make_directory(home)
     make_directory(profiles_directory(home))
-    replace_file(path, render(new))
+    save(new)
     _say(f"{'updated' if old else 'wrote'} {path} for {' '.join(new.hosts)}")
     return new, True
+
+
+def save(profile: Profile) -> None:
+    """Write the file of a profile, in the place of the one that may be there.
+
+    Raises:
+        SpasshError: it cannot be written; the old one is as it was.
+    """
+    replace_file(profile.path, render(profile))
 
 
 def render(profile: Profile) -> str:
@@ -106,6 +132,12 @@ def render(profile: Profile) -> str:
     ]
     if profile.secret:
         lines.append(f'secret = "{profile.secret}"')
+    if profile.invite:
+        lines.append("invite = true")
+    if profile.next_secret:
+        lines.append(f'next_secret = "{profile.next_secret}"')
+    if profile.old_public:
+        lines.append(f'old_public = "{profile.old_public}"')
     if profile.timeout != DEFAULT_TIMEOUT:
         lines.append(f"timeout = {profile.timeout}")
     if profile.name:
@@ -188,29 +220,42 @@ def _file_name(invite: Invite) -> str:
     return invite.address.lower().removesuffix(".") + ".toml"
 
 
-def _check_own_key(invite: Invite, home: str) -> None:
-    """See that an invite without a secret is for the key that we have."""
-    if invite.secret:
-        return
-    ours = public_half(load_own_key(home))
+def _with_known_key(
+    new: Profile, invite: Invite, old: Profile | None, home: str
+) -> Profile:
+    """Return the profile with the key of ours that the invite is for.
+
+    That is the one of the profile that is there, or the client's own.
+
+    Raises:
+        ProfileError: it is for neither.
+    """
     theirs = encode_key(PUBLIC, invite.client)
+    if old and old.secret:
+        # If it is damaged, it is not the one.
+        with suppress(ProfileError):
+            if public_key(old, home) == theirs:
+                return new._replace(secret=old.secret, invite=old.invite)
+    ours = public_half(load_own_key(home))
     if ours != theirs:
         raise ProfileError(
             own_key_path(home),
             f"the invite is for another key: {theirs}",
             f"have the server make an invite for this one: {ours}",
         )
+    return new
 
 
 def _profile(path: str, invite: Invite, names: Iterable[str]) -> Profile:
     return Profile(
         path,
-        _merged((invite.address,), names),
+        merged((invite.address,), names),
         invite.user,
         encode_key(PUBLIC, invite.server),
         encode_key(PSK, invite.psk),
         encode_key(SECRET, invite.secret) if invite.secret else "",
         invite.port,
+        invite=bool(invite.secret),
     )
 
 
@@ -238,8 +283,12 @@ def _old_profile(path: str, new: Profile, *, force: bool) -> Profile | None:
     )
 
 
-def _check_others(home: str, new: Profile) -> None:
-    """See that no other profile names a host of ours: which would be used then?"""
+def check_others(home: str, new: Profile) -> None:
+    """See that no other profile names a host of ours: which would be used then?
+
+    Raises:
+        ProfileError: one does.
+    """
     ours = {canonical(host): host for host in new.hosts}
     for path in profile_paths(home):
         if path == new.path:
@@ -257,7 +306,7 @@ def _check_others(home: str, new: Profile) -> None:
                 )
 
 
-def _merged(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
+def merged(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
     """Return all hosts of both, each in its first spelling."""
     hosts: dict[str | bytes, str] = {}
     for host in (*first, *second):

@@ -5,9 +5,10 @@ import sys
 
 from ..errors import ProfileError
 from ..private import config_home, shell_word
-from ..profile import load_own_key, own_key_path
+from ..profile import Profile, load_own_key, own_key_path
 from ..protocol.crypto import PrivateKey
-from ..protocol.keys import PUBLIC, SECRET, encode_key
+from ..protocol.errors import TextFormError
+from ..protocol.keys import PUBLIC, SECRET, decode_key, encode_key
 from ..protocol.limits import KEY_SIZE
 from .writing import TakenError, create_file, make_directory
 
@@ -49,3 +50,19 @@ def ensure_key(home: str) -> tuple[str, bool]:
 def public_half(secret: bytes) -> str:
     """Spell the public key that belongs to a secret one."""
     return encode_key(PUBLIC, PrivateKey(secret).public)
+
+
+def public_key(profile: Profile, home: str) -> str:
+    """Spell the public key that a profile knocks with.
+
+    Raises:
+        ProfileError: the secret one is missing or damaged.
+    """
+    if not profile.secret:
+        return public_half(load_own_key(home))
+    try:
+        return public_half(decode_key(SECRET, profile.secret))
+    except TextFormError as error:
+        raise ProfileError(
+            profile.path, f"'secret': {error}", "import the invite again"
+        ) from error

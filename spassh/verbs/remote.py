@@ -32,6 +32,7 @@ _WANTS_PASSWORD: Final = re.compile(
 _MISSING: Final = re.compile(r"command not found|No such file|not found")
 _ERROR: Final = re.compile(r"spasshd: error: (.*)")
 _HINT: Final = re.compile(r"spasshd: hint: (.*)")
+_NO_SUCH_KEY: Final = re.compile(r"spasshd: error: user '[^']*' has no such key")
 _KEY_OWNER: Final = re.compile(r"the key belongs to user '([^']*)' already")
 
 _ON_TRIAL: Final = re.compile(r"on trial for [0-9]+ s: ")
@@ -43,6 +44,8 @@ _HINTS: Final = {
     "refused": "see the user's ports and widths on the server, and in its log the"
     " reason",
     "unauthentic": "restart spasshd there: it may run with other keys",
+    "granted": "that was somebody else, or spasshd cannot write down what it accepts:"
+    " see 'spasshd status' there",
 }
 """What to do, by the counter that grew."""
 
@@ -81,13 +84,16 @@ class Spasshd:
         self._ask_password = ask_password
         self._password = ""
 
-    def add(self, name: str, public: str, address: str) -> Invite:
+    def add(self, name: str, public: str, address: str, beside: str = "") -> Invite:
         """Make the user known, and return the invite.
+
+        With `beside`, which is a key that the user has, this is one more key.
 
         Raises:
             SpasshError: that did not work.
         """
-        done = self._run("user", "add", name, "--key", public, "--address", address)
+        words = ["user", "add", name, "--key", public, "--address", address]
+        done = self._run(*words, *(("--beside", beside) if beside else ()))
         if done.status:
             raise self._refused(done, name)
         found = {line.strip() for line in done.output.splitlines() if _is_invite(line)}
@@ -97,6 +103,30 @@ class Spasshd:
                 f"'spasshd user add {name}' has to print one there",
             )
         return decode_invite(found.pop())
+
+    def remove_key(self, name: str, public: str) -> None:
+        """Take a key of a user away, unless it is gone already.
+
+        Raises:
+            SpasshError: that did not work.
+        """
+        done = self._run("user", "remove", name, "--key", public)
+        if done.status and not _NO_SUCH_KEY.search(done.errors):
+            raise self._failed(done)
+
+    def has_accepted(self, datagram: bytes) -> bool:
+        """Tell whether spasshd has accepted this very datagram.
+
+        Raises:
+            SpasshError: that cannot be told.
+        """
+        # Where it came from does not matter: what was accepted is known by its hash.
+        done = self._run("explain", datagram.hex(), "--source", "127.0.0.1", "--json")
+        for line in done.output.splitlines():
+            steps = _steps(line)
+            if steps:
+                return steps.get("handshake") is True and steps.get("replay") is False
+        raise self._failed(done)
 
     def status(self) -> Status:
         """Return the counters and the live grants.
@@ -238,13 +268,17 @@ class Spasshd:
                 f"{self._host} has a user {name} with another key",
                 f"take another name with --name, or there: spasshd user remove {name}",
             )
+        if _NO_SUCH_KEY.search(done.errors):
+            return SpasshError(
+                f"{self._host} does not know the key of user {name} any more",
+                "'spassh forget' the profile, and enroll over an ssh that works",
+            )
         owner = _KEY_OWNER.match(error)
         if owner and owner[1] == name:
             return SpasshError(
                 f"spasshd on {self._host} does not print the invite of user {name}"
                 " again",
-                "it is too old for that, or the user has other keys as well; there:"
-                f" spasshd user remove {name}",
+                f"it is too old for that; there: spasshd user remove {name}",
             )
         if owner:
             return SpasshError(
@@ -267,12 +301,12 @@ class Spasshd:
             )
         if missing:
             return SpasshError(
-                f"{self._host} has no sudo", f"enroll as root: root@{self._host}"
+                f"{self._host} has no sudo", f"log in as root: root@{self._host}"
             )
         if self._login != "root":
             return SpasshError(
                 f"sudo on {self._host} does not run spasshd: {done.complaint}",
-                f"let {self._login} use it, or enroll as root: root@{self._host}",
+                f"let {self._login} use it, or log in as root: root@{self._host}",
             )
         return SpasshError(
             f"spasshd on {self._host}: {done.complaint}",
@@ -291,6 +325,15 @@ def _is_invite(line: str) -> bool:
         # A greeting that some start-up file of the shell prints, or the like.
         return False
     return True
+
+
+def _steps(line: str) -> dict[str, bool]:
+    """Return which steps of `spasshd explain` were passed; none for another line."""
+    try:
+        steps = {step["name"]: step["passed"] for step in json.loads(line)["steps"]}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return steps if all(type(one) is bool for one in steps.values()) else {}
 
 
 def _status(line: str) -> Status | None:

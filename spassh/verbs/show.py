@@ -18,6 +18,7 @@ def run(host: str) -> None:
     profile = profile_for(home, host)
     keys = load_keys(profile, home)
     where = profile.path if profile.secret else own_key_path(home)
+    invited = ", from an invite" if profile.invite else ""
     schedule = " ".join(map(str, profile.schedule))
     lines = {
         "profile": profile.path,
@@ -25,12 +26,14 @@ def run(host: str) -> None:
         "name": profile.name or "as ssh says",
         "user": profile.user,
         "server": profile.server,
-        "client": f"{public_half(keys.secret)}, in {where}",
+        "client": f"{public_half(keys.secret)}, in {where}{invited}",
         "knocks at": f"{profile.transport}/{profile.port}",
         "width": profile.width,
         "timeout": f"{profile.timeout} s",
         "schedule": f"{schedule} ms" if schedule else "the usual one",
     }
+    if profile.next_secret or profile.old_public:
+        lines["rotation"] = "was interrupted: 'spassh rotate' goes on with it"
     width = max(map(len, lines))
     for name, value in lines.items():
         sys.stdout.write(f"{name:<{width}}  {value}\n")

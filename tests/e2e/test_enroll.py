@@ -5,6 +5,7 @@ the configuration of spasshd where it belongs; the client's says where the home 
 is, for ssh does not look at HOME.
 """
 
+import codecs
 import json
 import os
 import pty
@@ -169,6 +170,8 @@ class Home(Client):
         finally:
             os.close(theirs)
         said, seen = "", 0
+        # A character may come in two parts.
+        decoder = codecs.getincrementaldecoder("utf-8")()
         waiting = list(answers.items())
         while True:
             try:
@@ -177,7 +180,7 @@ class Home(Client):
                 break  # The last process has closed the terminal.
             if not data:
                 break
-            said += data.decode()
+            said += decoder.decode(data)
             if waiting and waiting[0][0] in said[seen:]:
                 seen = len(said)
                 os.write(ours, waiting.pop(0)[1].encode() + b"\n")

@@ -136,7 +136,7 @@ def test_no_invite_or_two_of_them_is_an_error_that_shows_none(
             "env: 'sudo': No such file or directory\n",
             127,
             f"{HOST} has no sudo",
-            f"enroll as root: root@{HOST}",
+            f"log in as root: root@{HOST}",
         ),
         (
             "ann",
@@ -198,6 +198,89 @@ def test_what_went_wrong_there_is_told_here(
         add(login)
     assert str(caught.value) == message
     assert caught.value.hint.startswith(hint)
+
+
+def test_a_key_is_added_beside_another(fake_ssh: FakeSsh) -> None:
+    fake_ssh.answer(INVITE + "\n")
+    old = encode_key(PUBLIC, bytes(32))
+    assert spasshd().add("alice", KEY, HOST, old) == decode_invite(INVITE)
+    plain = f"env LC_ALL=C spasshd user add alice --key {KEY} --address {HOST}"
+    assert fake_ssh.commands == [f"{plain} --beside {old}"]
+
+
+def test_a_key_beside_one_that_is_gone_is_told(fake_ssh: FakeSsh) -> None:
+    fake_ssh.answer("", "spasshd: error: user 'alice' has no such key\n", 1)
+    with pytest.raises(SpasshError) as caught:
+        spasshd().add("alice", KEY, HOST, KEY)
+    assert str(caught.value) == f"{HOST} does not know the key of user alice any more"
+    assert caught.value.hint.startswith("'spassh forget' the profile")
+
+
+def test_a_key_is_taken_away_once(fake_ssh: FakeSsh) -> None:
+    fake_ssh.answer()
+    fake_ssh.answer("", "spasshd: error: user 'alice' has no such key\n", 1)
+    for _ in range(2):
+        spasshd().remove_key("alice", KEY)
+    command = f"env LC_ALL=C spasshd user remove alice --key {KEY}"
+    assert fake_ssh.commands == [command] * 2
+
+
+@pytest.mark.parametrize(
+    "errors",
+    ["spasshd: error: it is the only key of user 'alice'", "spasshd: error: x", "oops"],
+)
+def test_a_key_that_stays_is_told(fake_ssh: FakeSsh, errors: str) -> None:
+    fake_ssh.answer("", f"{errors}\n", 1)
+    with pytest.raises(SpasshError, match=f"^spasshd on {HOST}: "):
+        spasshd().remove_key("alice", KEY)
+
+
+def steps(**passed: object) -> str:
+    found = [{"name": name, "passed": one, "text": ""} for name, one in passed.items()]
+    return json.dumps({"packet": 1, "steps": found})
+
+
+@pytest.mark.parametrize(
+    ("output", "accepted"),
+    [
+        (steps(gate=True, handshake=True, request=True, replay=False), True),
+        (f"[1]\n{{}}\n7\n{steps(handshake=True, replay=False)}\nbye\n", True),
+        (steps(gate=True, handshake=True, replay=True, time=True, grant=True), False),
+        (steps(gate=True, handshake=True, replay=True, time=False), False),
+        (steps(gate=True, handshake=False), False),
+        (steps(gate=False), False),
+        (steps(handshake=False, replay=False), False),
+        (steps(replay=False), False),
+    ],
+)
+def test_what_was_accepted_before_is_what_it_refuses_as_replayed(
+    fake_ssh: FakeSsh, output: str, accepted: bool
+) -> None:
+    fake_ssh.answer(output, "", 1)
+    assert spasshd().has_accepted(b"\x00\xab") is accepted
+    assert fake_ssh.commands == [
+        "env LC_ALL=C spasshd explain 00ab --source 127.0.0.1 --json"
+    ]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        "{}",
+        '{"steps": 1}',
+        '{"steps": [1]}',
+        steps(handshake=1, replay=0),
+        '{"steps": [{"name": [], "passed": true}]}',
+        "[" * 60000,
+    ],
+)
+def test_an_explanation_that_makes_no_sense_is_told(
+    fake_ssh: FakeSsh, output: str
+) -> None:
+    fake_ssh.answer(output, "spasshd: error: no\n", 1)
+    with pytest.raises(SpasshError, match=r"^spasshd on server.example: no$"):
+        spasshd().has_accepted(b"\0")
 
 
 GRANT = {"user": "alice", "address": "192.0.2.2", "port": "tcp/22", "seconds_left": 9}

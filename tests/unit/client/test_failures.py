@@ -421,6 +421,11 @@ def lock_without_spassh(scene: Scene) -> None:
     lock.lock(Target(HOST), Clocks(lambda: 0.0, lambda: NOW_MS), silent)
 
 
+def invite_of_another(scene: Scene) -> None:
+    scene.home.profile(hosts='["127.0.0.1"]', invite="true")
+    enroll_with(fake_ssh(scene), scene)
+
+
 def unreadable_configuration(scene: Scene) -> None:
     ssh_config.includes(str(scene.tmp_path), "/x")
 
@@ -601,13 +606,13 @@ FAILURES = [
     ),
     Failure(
         "HOST has no sudo",
-        "enroll as root: root@server.example",
+        "log in as root: root@server.example",
         1,
         server_says("env: 'sudo': No such file or directory", 127, "ann"),
     ),
     Failure(
         "sudo on HOST does not run spasshd: REASON",
-        "let ann use it, or enroll as root: root@server.example",
+        "let ann use it, or log in as root: root@server.example",
         1,
         server_says("ann may not run sudo", login="ann"),
     ),
@@ -656,6 +661,13 @@ FAILURES = [
         1,
         server_says(status=0, output=invite()),
     ),
+    Failure(
+        "HOST does not know the key of user NAME any more",
+        "'spassh forget' the profile",
+        1,
+        server_says("spasshd: error: user 'ada' has no such key"),
+    ),
+    Failure("FILE: belongs to user NAME", "leave --name out", 3, invite_of_another),
     Failure("cannot read FILE: REASON", "see whose it is", 1, unreadable_configuration),
     Failure(
         "the answer of spasshd on HOST makes no sense",
