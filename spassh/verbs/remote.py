@@ -95,7 +95,7 @@ class Spasshd:
         words = ["user", "add", name, "--key", public, "--address", address]
         done = self._run(*words, *(("--beside", beside) if beside else ()))
         if done.status:
-            raise self._refused(done, name)
+            raise self._refused(done, name, beside)
         found = {line.strip() for line in done.output.splitlines() if _is_invite(line)}
         if len(found) != 1:
             raise SpasshError(
@@ -259,7 +259,7 @@ class Spasshd:
         done = self._ssh.run(*sudo, *words, stdin=stdin)
         return done._replace(errors=done.errors.replace(_PROMPT, "\n"))
 
-    def _refused(self, done: Done, name: str) -> SpasshError:
+    def _refused(self, done: Done, name: str, beside: str) -> SpasshError:
         """Say why there is no such user, if that was spasshd's reason."""
         said = _ERROR.search(done.errors)
         error = said[1] if said else ""
@@ -281,9 +281,10 @@ class Spasshd:
                 f"it is too old for that; there: spasshd user remove {name}",
             )
         if owner:
+            first = "'spassh forget' the profile, and then " if beside else ""
             return SpasshError(
                 f"{self._host} knows this key as user {owner[1]}",
-                f"enroll with --name {owner[1]}",
+                f"{first}enroll with --name {owner[1]}",
             )
         return self._failed(done)
 

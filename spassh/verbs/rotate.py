@@ -5,7 +5,7 @@ import os
 from ..errors import UsageError
 from ..patterns import Wanted
 from ..private import config_home
-from ..profile import Profile, find, own_key_path
+from ..profile import Profile, find, load_keys, own_key_path
 from ..protocol.errors import TextFormError
 from ..protocol.keys import SECRET, encode_key
 from ..protocol.limits import KEY_SIZE
@@ -38,6 +38,8 @@ def run(target: Target, clocks: Clocks, tell: Tell) -> None:
     home = config_home()
     profile = _profile(home, target, settings)
     address = check_address(settings.host)
+    # What is damaged is told now, and not written again.
+    load_keys(profile, home)
     with ssh.session():
         say(f"logged in to {target.host} as {settings.login}")
         spasshd = Spasshd(ssh, target.host, settings.login, ask_password)
@@ -84,6 +86,6 @@ def _tell_of_own_key(home: str) -> None:
     path = own_key_path(home)
     users = [one.path for one in read_all(home) if not one.secret]
     if users:
-        say(f"{path} stays, for {' '.join(users)}: rotate these as well")
+        say(f"{path} stays: it is the key of {' '.join(users)} as well")
     else:
         say(f"no profile needs {path} any more")

@@ -216,6 +216,19 @@ def test_a_key_beside_one_that_is_gone_is_told(fake_ssh: FakeSsh) -> None:
     assert caught.value.hint.startswith("'spassh forget' the profile")
 
 
+def test_a_key_of_somebody_else_is_told_with_the_way_on(fake_ssh: FakeSsh) -> None:
+    """An invite for alice, taken in by who has enrolled as bob before."""
+    said = "spasshd: error: the key belongs to user 'bob' already\n"
+    for beside, hint in (
+        ("", "enroll with --name bob"),
+        (KEY, "'spassh forget' the profile, and then enroll with --name bob"),
+    ):
+        fake_ssh.answer("", said, 1)
+        with pytest.raises(SpasshError) as caught:
+            spasshd().add("alice", KEY, HOST, beside)
+        assert caught.value.hint == hint
+
+
 def test_a_key_is_taken_away_once(fake_ssh: FakeSsh) -> None:
     fake_ssh.answer()
     fake_ssh.answer("", "spasshd: error: user 'alice' has no such key\n", 1)

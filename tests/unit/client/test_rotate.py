@@ -279,7 +279,7 @@ def test_profiles_of_other_servers_keep_the_key(scene: Scene, capsys: Captured) 
     scene.rotate()
     assert other.read_bytes() == before
     assert scene.home.key.exists()
-    said = f"{scene.home.key} stays, for {other}: rotate these as well\n"
+    said = f"{scene.home.key} stays: it is the key of {other} as well\n"
     assert said in capsys.readouterr().out
 
 
@@ -361,6 +361,17 @@ def test_another_server_at_this_address_is_not_believed(
 def test_without_a_profile_there_is_nothing_to_rotate(scene: Scene) -> None:
     with pytest.raises(ProfileError, match=r"no profile names '127\.0\.0\.1'"):
         scene.rotate()
+    assert len(scene.ssh.told) == 1
+
+
+@pytest.mark.parametrize("key", ["psk", "secret", "server"])
+def test_a_damaged_profile_is_told_and_left_as_it_is(scene: Scene, key: str) -> None:
+    fields = {"hosts": '["127.0.0.1"]'} | {key: "'spassh-\"x'"}
+    path = scene.home.profile(**fields)
+    before = path.read_bytes()
+    with pytest.raises(ProfileError, match=f"'{key}': "):
+        scene.rotate()
+    assert path.read_bytes() == before
     assert len(scene.ssh.told) == 1
 
 
