@@ -86,6 +86,11 @@ class Profile(NamedTuple):
     old_public: str = ""
     """The key that had the place before, which the server is still to forget."""
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether the key is being replaced, and that has not come to its end."""
+        return bool(self.next_secret or self.old_public)
+
 
 class Keys(NamedTuple):
     """The keys of a profile as bytes, 32 each."""

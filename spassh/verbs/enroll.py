@@ -55,11 +55,12 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
     address = check_address(settings.host)
     home = config_home()
     known = named_profile(home, Wanted(settings.host, target.host))
-    if known and known.invite and user not in {"", known.user}:
+    replaces = known is not None and (known.invite or known.is_changing)
+    if known and replaces and user not in {"", known.user}:
         raise ProfileError(
             known.path,
             f"belongs to user {known.user}",
-            "leave --name out: the user of an invite keeps the name",
+            "leave --name out: whose key is replaced keeps the name",
         )
     user = user or (known.user if known else default_name())
     public = _ready_key(known, home)
@@ -67,13 +68,12 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
         say(f"logged in to {target.host} as {settings.login}")
         spasshd = Spasshd(ssh, target.host, settings.login, ask_password)
         prover = Prover(spasshd, settings, home, clocks.utc_ms)
-        renewal = Renewal(spasshd, prover, home, address, target.host)
-        if known and (known.invite or known.next_secret):
+        if known and replaces:
             known = known._replace(
                 hosts=merged(known.hosts, (settings.host, target.host))
             )
             check_others(home, known)
-            renewal.replace(known, known.next_secret)
+            Renewal(spasshd, prover, home, address, target.host).replace(known)
             _set_up_ssh(ssh, settings, home, yes=yes)
             return
         invite = spasshd.add(user, public, address)
@@ -81,8 +81,6 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
         say(f"{target.host} knows the key as user {user}")
         path = known.path if known else ""
         profile, _ = store(invite, [target.host], home, force=False, path=path)
-        if profile.old_public:
-            profile = renewal.finish(profile)
         _set_up_ssh(ssh, settings, home, yes=yes)
         for grant in prover.knock(profile):
             say(told(grant))
@@ -93,8 +91,8 @@ def _ready_key(known: Profile | None, home: str) -> str:
 
     That is the client's own, unless the profile has another that came in no invite.
     """
-    if known and known.next_secret:
-        say(f"going on with the rotation that was interrupted: {known.path}")
+    if known and known.is_changing:
+        say(f"going on with what was interrupted: {known.path}")
         return ""
     if known and known.secret and not known.invite:
         public = public_key(known, home)

@@ -11,8 +11,9 @@ These are the steps, and what is known of them on both sides when they are done:
     the server forgets the old one    new, `old_public`     new
     after                             new                   new
 
-Whoever is interrupted goes on where the profile says, for each step may be done twice.
-The client's own key is in a file of its own, so that it is never a `next_secret`.
+Whoever is interrupted does the steps again from where the server adds the new key: each
+may be done twice, and the old key is never forgotten before the new one is proven. The
+client's own key is in a file of its own, and so never a `next_secret`.
 """
 
 from ..errors import ProfileError, SpasshError
@@ -40,20 +41,18 @@ class Renewal:
         self._address = address
         self._host = host
 
-    def replace(self, profile: Profile, secret: str) -> Profile:
-        """Put a key in the place of that of `profile`, and return what that is then.
+    def replace(self, profile: Profile) -> None:
+        """Put `next_secret` of `profile` in the place of its key, or go on with that.
 
-        Args:
-            profile: as it is on disk, but for the hosts. `next_secret` is `secret`.
-            secret: the new key; empty stands for the client's own.
+        Without a `next_secret` it is the client's own key. The profile is as it is on
+        disk, but for its hosts.
 
         Raises:
             SpasshError: a step failed. To do it all again goes on with it.
         """
         # All of them have to be read in the end, so mistakes are told now.
         read_all(self._home)
-        old_public = public_key(profile, self._home)
-        new = profile._replace(secret=secret, invite=False, next_secret="")
+        new, old_public = self._under_way(profile)
         public = public_key(new, self._home)
         invite = self._spasshd.add(profile.user, public, self._address, old_public)
         check_invite(invite, profile.user, public, self._address)
@@ -67,19 +66,23 @@ class Renewal:
             psk=encode_key(PSK, invite.psk), port=invite.port, old_public=old_public
         )
         say(f"{self._host} knows the new key as well: {public}")
+        # Also if it was proven before: who knows what has become of it meanwhile.
         for grant in self._prover.prove(new):
             say(told(grant))
         save(new)
         say(f"{new.path} has the new key")
-        return self.finish(new)
+        self._forget_old(new)
 
-    def finish(self, profile: Profile) -> Profile:
-        """Have the server forget the `old_public` of a profile that has the new key.
+    def _under_way(self, profile: Profile) -> tuple[Profile, str]:
+        """Return the profile as it is to be, and the public key that it had before."""
+        if profile.old_public:
+            _check_old_public(profile)
+            return profile, profile.old_public
+        new = profile._replace(secret=profile.next_secret, invite=False, next_secret="")
+        return new, public_key(profile, self._home)
 
-        Raises:
-            SpasshError: a step failed. To do it again goes on with it.
-        """
-        _check_old_public(profile)
+    def _forget_old(self, profile: Profile) -> None:
+        """Have everybody forget the key before that of `profile`, which is proven."""
         for other in read_all(self._home):
             if other.path == profile.path or other.server != profile.server:
                 continue
@@ -92,9 +95,7 @@ class Renewal:
         if public_key(profile, self._home) != profile.old_public:
             self._spasshd.remove_key(profile.user, profile.old_public)
             say(f"{self._host} has forgotten the old key: {profile.old_public}")
-        done = profile._replace(old_public="")
-        save(done)
-        return done
+        save(profile._replace(old_public=""))
 
 
 def _check_old_public(profile: Profile) -> None:

@@ -45,16 +45,14 @@ def run(target: Target, clocks: Clocks, tell: Tell) -> None:
         spasshd = Spasshd(ssh, target.host, settings.login, ask_password)
         prover = Prover(spasshd, settings, home, clocks.utc_ms)
         renewal = Renewal(spasshd, prover, home, address, target.host)
-        if profile.old_public:
-            renewal.finish(profile)
-            say("the key had been replaced before, and that is complete now")
-            return
-        if not profile.next_secret:
+        if profile.is_changing:
+            say(f"going on with what was interrupted: {profile.path}")
+        else:
             fresh = encode_key(SECRET, os.urandom(KEY_SIZE))
             profile = profile._replace(next_secret=fresh)
             read_all(home)
             save(profile)
-        renewal.replace(profile, profile.next_secret)
+        renewal.replace(profile)
     if not profile.secret:
         _tell_of_own_key(home)
 

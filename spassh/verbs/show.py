@@ -32,7 +32,7 @@ def run(host: str) -> None:
         "timeout": f"{profile.timeout} s",
         "schedule": f"{schedule} ms" if schedule else "the usual one",
     }
-    if profile.next_secret or profile.old_public:
+    if profile.is_changing:
         lines["rotation"] = "was interrupted: 'spassh rotate' goes on with it"
     width = max(map(len, lines))
     for name, value in lines.items():

@@ -474,6 +474,32 @@ def test_a_rotation_that_was_interrupted_is_shown(
     assert "spassh-secret-" not in said
 
 
+def test_what_has_become_of_the_new_key_meanwhile_is_seen(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is forgotten because of a proof that is an hour old."""
+    scene.own()
+    laptop = b"9" * 32
+    scene.server.add_key(laptop)
+    with monkeypatch.context() as patch:
+        cut = RuntimeError("the power is cut")
+
+        def remove_key(*_: str) -> None:
+            raise cut
+
+        patch.setattr(scene.server, "remove_key", remove_key)
+        with pytest.raises(RuntimeError):
+            scene.rotate()
+    assert scene.read().old_public
+    # The server's files come back from a backup.
+    scene.server.keys.clear()
+    scene.server.add_key(CLIENT_SECRET)
+    scene.server.add_key(laptop)
+    scene.rotate()
+    assert scene.lets_in()
+    assert scene.publics() == {scene.public(), PrivateKey(laptop).public}
+
+
 def test_no_second_key_is_left_behind_when_it_goes_on(scene: Scene) -> None:
     scene.own()
     scene.server.deaf = True
