@@ -6,6 +6,7 @@ of the configuration. It leaves when the listener does.
 """
 
 import contextlib
+import os
 import select
 import signal
 import socket
@@ -22,8 +23,9 @@ from ..addresses import place, text
 from ..clock import wall_clock
 from ..firewall import ActiveGrant, Firewall, FirewallError, Network
 from ..firewall.attempts import attempt_all
+from ..firewall.bsd_sessions import established
 from ..firewall.select import choose, others
-from ..firewall.sessions import begun_sessions
+from ..firewall.sessions import SOCKET_TABLES, Session, begun_sessions
 from ..firewall.watch import Watch
 from ..limits import OTHER_LINES_PER_SECOND, REPAIR_SECONDS
 from ..ports import Port
@@ -81,7 +83,7 @@ class Granter:
             firewall,
             make,
             take_back=self._take_back_ports,
-            proofs=Proofs(begun_sessions),
+            proofs=Proofs(_begun),
             lines=self._errors,
         )
         self._bounds = Bounds(settings, swept=not firewall.expires_by_itself)
@@ -392,6 +394,17 @@ def _meets(address: bytes, network: Network) -> bool:
     is_whole = len(address) == 16 and address == place(address)
     meant = ip_network((address, 64)) if is_whole else ip_network(address)
     return meant.version == network.version and meant.overlaps(network)
+
+
+def _begun(ports: Iterable[Port]) -> frozenset[Session]:
+    """List the connections to `ports` that have begun.
+
+    Raises:
+        FirewallError, OSError: nobody can tell.
+    """
+    if os.path.exists(SOCKET_TABLES[0]):
+        return begun_sessions(ports)
+    return frozenset(established(ports))
 
 
 def _watch() -> Watch | None:

@@ -8,6 +8,7 @@ import pytest
 from spassh_server.firewall import sessions
 from spassh_server.firewall.sessions import (
     Session,
+    begun_sessions,
     keep_sessions,
     parse_sockets,
     render_entry,
@@ -47,6 +48,29 @@ little_endian = pytest.mark.skipif(
 @little_endian
 def test_established_connections_are_read_from_the_table_of_sockets() -> None:
     assert [Session((SERVER4, 22), (CLIENT4, 50000))] == parse_sockets(TCP)
+
+
+@little_endian
+def test_those_that_have_begun_are_in_both_tables_in_whatever_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = tmp_path / "tcp", tmp_path / "tcp6"
+    monkeypatch.setattr(sessions, "SOCKET_TABLES", tuple(map(str, tables)))
+    tables[0].write_text(TCP + "   3: 010200C0:0050 020200C0:C351 01" + TAIL)
+    four = {
+        Session((SERVER4, 22), (CLIENT4, 50000)),
+        Session((SERVER4, 22), (b"\xc0\x00\x02\x03", 50001)),
+    }
+    assert begun_sessions([Port(6, 22)]) == four
+    tables[1].write_text(TCP6)
+    six = {
+        Session((SERVER6, 22), (CLIENT6, 50000)),
+        Session((SERVER4, 22), (CLIENT4, 50002)),
+    }
+    assert begun_sessions([Port(6, 22), Port(17, 80)]) == four | six
+    tables[0].unlink()
+    with pytest.raises(FileNotFoundError):
+        begun_sessions([Port(6, 22)])
 
 
 @little_endian

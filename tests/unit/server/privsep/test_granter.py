@@ -32,6 +32,7 @@ from spassh_server.firewall import (
     Settings,
     Width,
 )
+from spassh_server.firewall.sessions import Session
 from spassh_server.firewall.watch import Watch
 from spassh_server.limits import ADDRESSES_PER_USER, OTHER_LINES_PER_SECOND
 from spassh_server.ports import Port
@@ -1247,6 +1248,13 @@ def test_who_was_let_in_during_the_trial_proves_it(listener: Listener) -> None:
     kinds = [message.READY, message.REFUSED, message.GRANTED]
     kinds += [message.GRANTED, message.REFUSED, message.REFUSED]
     assert [one.kind for one in answers] == kinds
+
+
+def test_on_a_bsd_netstat_tells_who_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session((THERE, 22), (HERE, 40_000))
+    monkeypatch.setattr(granter_module, "established", lambda _: [session])
+    monkeypatch.setattr(granter_module, "SOCKET_TABLES", ("/nowhere", "/nowhere"))
+    assert granter_module._begun([SSH]) == {session}
 
 
 @pytest.mark.usefixtures("trial")
