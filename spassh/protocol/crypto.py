@@ -1,8 +1,4 @@
-"""The four primitives of Noise_IKpsk1_25519_ChaChaPoly_BLAKE2s, and nothing else.
-
-X25519, ChaCha20-Poly1305 and HKDF come from the `cryptography` library; BLAKE2s comes
-from Python itself, because that library has no keyed BLAKE2s.
-"""
+"""X25519 and ChaCha20-Poly1305 from the `cryptography` library."""
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import (
@@ -10,18 +6,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PublicKey,
 )
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import BLAKE2s
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-try:
-    # hashlib would map a second copy of OpenSSL into the client, for the same function.
-    from _blake2 import blake2s
-except ImportError:  # pragma: no cover - another Python than CPython
-    from hashlib import blake2s
 
 from .errors import Unauthentic
 
-__all__ = ["PrivateKey", "blake2s", "decrypt", "encrypt", "expand"]
+__all__ = ["PrivateKey", "decrypt", "encrypt"]
 
 # Noise section 5.1: a key encrypts once in this handshake, so its counter stays zero.
 _NONCE = bytes(12)
@@ -57,14 +45,6 @@ class PrivateKey:
             return self._key.exchange(X25519PublicKey.from_public_bytes(public))
         except ValueError as error:
             raise Unauthentic("low-order point") from error
-
-
-def expand(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
-    """Derive `outputs` keys of 32 bytes (Noise section 4.3, which is RFC 5869)."""
-    derived = HKDF(BLAKE2s(32), 32 * outputs, salt=chaining_key, info=b"").derive(
-        material
-    )
-    return [derived[at : at + 32] for at in range(0, 32 * outputs, 32)]
 
 
 def encrypt(key: bytes, associated: bytes, plain: bytes) -> bytes:

@@ -2,8 +2,8 @@
 
 from binascii import a2b_base64, b2a_base64
 
-from .crypto import blake2s
 from .errors import TextFormError
+from .hashing import blake2s
 from .limits import KEY_SIZE
 
 PUBLIC = "spassh-public-"

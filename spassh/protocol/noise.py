@@ -10,10 +10,17 @@ The second message of the pattern is not used yet; section 9.1 keeps it for an
 authenticated reply.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from typing import NamedTuple
 
-from .crypto import PrivateKey, blake2s, decrypt, encrypt, expand
+from .hashing import blake2s, expand
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .primitives import Cipher, KeyPair
 
 PROTOCOL_NAME = b"Noise_IKpsk1_25519_ChaChaPoly_BLAKE2s"
 
@@ -62,12 +69,12 @@ class _Symmetric:
         self.mix_hash(ephemeral)
         self.mix_key(ephemeral)
 
-    def encrypt_and_hash(self, plain: bytes) -> bytes:
+    def encrypt_and_hash(self, encrypt: Cipher, plain: bytes) -> bytes:
         sealed = encrypt(self.key, self.hash, plain)
         self.mix_hash(sealed)
         return sealed
 
-    def decrypt_and_hash(self, sealed: bytes) -> bytes:
+    def decrypt_and_hash(self, decrypt: Cipher, sealed: bytes) -> bytes:
         plain = decrypt(self.key, self.hash, sealed)
         self.mix_hash(sealed)
         return plain
@@ -76,12 +83,13 @@ class _Symmetric:
 def write_first_message(
     *,
     prologue: bytes,
-    static: PrivateKey,
-    ephemeral: PrivateKey,
+    static: KeyPair,
+    ephemeral: KeyPair,
     ephemeral_spelling: bytes,
     responder: bytes,
     psk: bytes,
     payload: bytes,
+    encrypt: Cipher,
 ) -> Written:
     """Seal `payload` for the holder of the public key `responder`.
 
@@ -94,21 +102,22 @@ def write_first_message(
     state = _Symmetric(prologue, responder)
     state.mix_ephemeral(ephemeral_spelling)
     state.mix_key(ephemeral.exchange(responder))
-    sealed_static = state.encrypt_and_hash(static.public)
+    sealed_static = state.encrypt_and_hash(encrypt, static.public)
     state.mix_key(static.exchange(responder))
     state.mix_key_and_hash(psk)
-    sealed_payload = state.encrypt_and_hash(payload)
+    sealed_payload = state.encrypt_and_hash(encrypt, payload)
     return Written(ephemeral_spelling, sealed_static, sealed_payload, state.hash)
 
 
 def read_first_message(
     *,
     prologue: bytes,
-    static: PrivateKey,
+    static: KeyPair,
     find_psk: Callable[[bytes], bytes],
     ephemeral: bytes,
     sealed_static: bytes,
     sealed_payload: bytes,
+    decrypt: Cipher,
 ) -> Read:
     """Open a first message with the responder's key.
 
@@ -121,9 +130,9 @@ def read_first_message(
     state = _Symmetric(prologue, static.public)
     state.mix_ephemeral(ephemeral)
     state.mix_key(static.exchange(ephemeral))
-    client = state.decrypt_and_hash(sealed_static)
+    client = state.decrypt_and_hash(decrypt, sealed_static)
     psk = find_psk(client)
     state.mix_key(static.exchange(client))
     state.mix_key_and_hash(psk)
-    payload = state.decrypt_and_hash(sealed_payload)
+    payload = state.decrypt_and_hash(decrypt, sealed_payload)
     return Read(client, payload, state.hash)

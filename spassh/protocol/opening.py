@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hmac import compare_digest
 from typing import NamedTuple
 
-from .crypto import PrivateKey
+from .crypto import PrivateKey, decrypt
 from .errors import NotOurs
 from .limits import DATAGRAM_SIZES, MAC_SIZE
 from .noise import read_first_message
@@ -71,5 +71,6 @@ def open_datagram(
         ephemeral=parts.ephemeral,
         sealed_static=parts.static,
         sealed_payload=parts.payload,
+        decrypt=decrypt,
     )
     return Opened(decode(message.payload), message.client, message.hash)

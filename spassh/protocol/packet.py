@@ -5,8 +5,8 @@ datagram := tag[4] | e[32] | encrypted client static[48] | encrypted payload | m
 
 from typing import NamedTuple
 
-from .crypto import PrivateKey, blake2s
 from .halfsiphash import halfsiphash
+from .hashing import blake2s
 from .limits import EPHEMERAL_SIZE, MAC_SIZE, RANDOMNESS_SIZE, TAG_SIZE
 from .noise import write_first_message
 from .request import Request, encode
@@ -61,19 +61,23 @@ def seal(request: Request, keys: ClientKeys, randomness: bytes) -> bytes:
     """
     if len(randomness) != RANDOMNESS_SIZE:
         raise ValueError(f"randomness must be {RANDOMNESS_SIZE} bytes")
-    ephemeral = PrivateKey(randomness[:EPHEMERAL_SIZE])
+    # Not at the top: the server imports this module, too, and seals nothing.
+    from .primitives import fastest
+
+    ephemeral = fastest.PrivateKey(randomness[:EPHEMERAL_SIZE])
     # Section 4.2: an X25519 public key has its top bit clear, which would tell a spassh
     # datagram from noise. X25519 ignores the bit, so it carries a random one.
     spelling = bytearray(ephemeral.public)
     spelling[-1] |= randomness[EPHEMERAL_SIZE] & 0x80
     message = write_first_message(
         prologue=PROLOGUE,
-        static=PrivateKey(keys.secret),
+        static=fastest.PrivateKey(keys.secret),
         ephemeral=ephemeral,
         ephemeral_spelling=bytes(spelling),
         responder=keys.server,
         psk=keys.psk,
         payload=encode(request),
+        encrypt=fastest.encrypt,
     )
     gate = Gate(keys.server)
     body = (

@@ -17,7 +17,7 @@ from vectors.strategies import (
 )
 
 from spassh.protocol import keys as text_keys
-from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.crypto import PrivateKey, encrypt
 from spassh.protocol.errors import (
     Malformed,
     NotOurs,
@@ -161,6 +161,7 @@ def test_an_authentic_client_raises_nothing_but_packet_errors(
             responder=SERVER.public,
             psk=CLIENT.psk,
             payload=inside,
+            encrypt=encrypt,
         )
         body = message.ephemeral + message.static + message.payload
         try:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spassh.protocol.crypto import PrivateKey
+from spassh.protocol import crypto, primitives
+from spassh.protocol.crypto import PrivateKey, decrypt
 from spassh.protocol.halfsiphash import halfsiphash
 from spassh.protocol.noise import (
     PROTOCOL_NAME,
@@ -63,16 +64,20 @@ def _vector() -> IKpsk1:
     return IKpsk1()
 
 
-def test_the_first_message_of_cacophony_is_written(vector: IKpsk1) -> None:
-    ephemeral = PrivateKey(vector["init_ephemeral"])
+@pytest.mark.parametrize("by", [crypto, primitives.fastest])
+def test_the_first_message_of_cacophony_is_written(
+    vector: IKpsk1, by: "primitives.Primitives"
+) -> None:
+    ephemeral = by.PrivateKey(vector["init_ephemeral"])
     written = write_first_message(
         prologue=vector["init_prologue"],
-        static=PrivateKey(vector["init_static"]),
+        static=by.PrivateKey(vector["init_static"]),
         ephemeral=ephemeral,
         ephemeral_spelling=ephemeral.public,
         responder=vector["init_remote_static"],
         psk=vector.psk,
         payload=vector.payload,
+        encrypt=by.encrypt,
     )
     assert vector.ephemeral == written.ephemeral
     assert vector.static == written.static
@@ -89,6 +94,7 @@ def test_the_first_message_of_cacophony_is_read(vector: IKpsk1) -> None:
         ephemeral=vector.ephemeral,
         sealed_static=vector.static,
         sealed_payload=vector.sealed_payload,
+        decrypt=decrypt,
     )
     assert client == read.client
     assert vector.payload == read.payload

@@ -1,4 +1,3 @@
-import hmac
 from types import SimpleNamespace
 from typing import cast
 
@@ -6,15 +5,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from spassh.protocol.crypto import (
-    PrivateKey,
-    _raw_bytes,
-    blake2s,
-    decrypt,
-    encrypt,
-    expand,
-)
+from spassh.protocol import crypto, primitives
+from spassh.protocol.crypto import PrivateKey, _raw_bytes, decrypt, encrypt
 from spassh.protocol.errors import Unauthentic
+
+by_both = pytest.mark.parametrize("by", [crypto, primitives.fastest])
+"""Each test for `cryptography`, and for OpenSSL's library if that is there."""
 
 P = (1 << 255) - 19
 LOW_ORDER = (
@@ -28,24 +24,31 @@ LOW_ORDER = (
 )
 
 
+@by_both
 @pytest.mark.parametrize("top", [0, 1 << 255], ids=["clear", "set"])
 @pytest.mark.parametrize("point", LOW_ORDER)
-def test_all_zero_shared_secret_is_refused(point: int, top: int) -> None:
-    key = PrivateKey(bytes(range(32)))
+def test_all_zero_shared_secret_is_refused(
+    point: int, top: int, by: "primitives.Primitives"
+) -> None:
+    key = by.PrivateKey(bytes(range(32)))
     with pytest.raises(Unauthentic, match=r"^low-order point$"):
         key.exchange((point | top).to_bytes(32, "little"))
 
 
-def test_bit_255_of_a_public_key_is_ignored_by_the_exchange() -> None:
-    key = PrivateKey(bytes(range(32)))
-    public = PrivateKey(bytes(range(1, 33))).public
+@by_both
+def test_bit_255_of_a_public_key_is_ignored_by_the_exchange(
+    by: "primitives.Primitives",
+) -> None:
+    key = by.PrivateKey(bytes(range(32)))
+    public = by.PrivateKey(bytes(range(1, 33))).public
     spelled = public[:31] + bytes([public[31] | 0x80])
     assert spelled != public
     assert key.exchange(public) == key.exchange(spelled)
 
 
-def test_the_exchange_is_that_of_rfc_7748() -> None:
-    key = PrivateKey(
+@by_both
+def test_the_exchange_is_that_of_rfc_7748(by: "primitives.Primitives") -> None:
+    key = by.PrivateKey(
         bytes.fromhex(
             "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"
         )
@@ -57,14 +60,12 @@ def test_the_exchange_is_that_of_rfc_7748() -> None:
     assert shared == key.exchange(public).hex()
 
 
-def test_both_ends_of_an_exchange_get_the_same_secret() -> None:
-    one, other = PrivateKey(bytes(32)), PrivateKey(b"\xff" * 32)
+@by_both
+def test_both_ends_of_an_exchange_get_the_same_secret(
+    by: "primitives.Primitives",
+) -> None:
+    one, other = by.PrivateKey(bytes(32)), by.PrivateKey(b"\xff" * 32)
     assert one.exchange(other.public) == other.exchange(one.public)
-
-
-def test_the_hash_is_blake2s_of_rfc_7693() -> None:
-    expected = "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982"
-    assert expected == blake2s(b"abc").hexdigest()
 
 
 def test_a_public_key_is_read_from_an_old_cryptography_too() -> None:
@@ -74,17 +75,6 @@ def test_a_public_key_is_read_from_an_old_cryptography_too() -> None:
     old = SimpleNamespace(public_bytes=key.public_bytes)
     assert new == _raw_bytes(cast("X25519PublicKey", old))
     assert new == key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-
-
-@pytest.mark.parametrize("outputs", [2, 3])
-def test_keys_are_derived_as_noise_says(outputs: int) -> None:
-    chaining_key, material = bytes(range(32)), bytes(range(32, 64))
-    secret = hmac.digest(chaining_key, material, "blake2s256")
-    expected = [b""]
-    for number in range(1, outputs + 1):
-        chunk = expected[-1] + bytes([number])
-        expected.append(hmac.digest(secret, chunk, "blake2s256"))
-    assert expected[1:] == expand(chaining_key, material, outputs)
 
 
 def test_what_is_encrypted_is_decrypted_with_the_same_key_and_context_only() -> None:
@@ -103,6 +93,7 @@ def test_what_is_encrypted_is_decrypted_with_the_same_key_and_context_only() -> 
             decrypt(*broken)
 
 
-def test_the_nonce_is_zero() -> None:
+@by_both
+def test_the_nonce_is_zero(by: "primitives.Primitives") -> None:
     # RFC 8439 with key, nonce, plaintext and context all zero or empty.
-    assert encrypt(bytes(32), b"", b"").hex() == "4eb972c9a8fb3a1b382bb4d36f5ffad1"
+    assert by.encrypt(bytes(32), b"", b"").hex() == "4eb972c9a8fb3a1b382bb4d36f5ffad1"

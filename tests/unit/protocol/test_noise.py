@@ -11,7 +11,7 @@ from vectors.generate.common import (
     message,
 )
 
-from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.crypto import PrivateKey, decrypt
 from spassh.protocol.errors import Unauthentic
 from spassh.protocol.noise import Read, read_first_message
 from spassh.protocol.packet import PROLOGUE
@@ -31,6 +31,7 @@ def read(
         ephemeral=sealed.ephemeral,
         sealed_static=sealed.static,
         sealed_payload=sealed.payload,
+        decrypt=decrypt,
     )
 
 

@@ -9,7 +9,7 @@ from json import dumps
 from struct import Struct
 from typing import Any, NamedTuple
 
-from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.crypto import PrivateKey, encrypt
 from spassh.protocol.noise import write_first_message
 from spassh.protocol.opening import ServerKeys, open_datagram
 from spassh.protocol.packet import PROLOGUE, ClientKeys, Gate, seal
@@ -163,6 +163,7 @@ def message(
         responder=responder,
         psk=psk,
         payload=payload,
+        encrypt=encrypt,
     )
     return Sealed(written.ephemeral, written.static, written.payload)
 

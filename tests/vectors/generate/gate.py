@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from hashlib import shake_128
 
-from spassh.protocol.crypto import blake2s
+from spassh.protocol.hashing import blake2s
 from spassh.protocol.packet import Gate
 
 from .common import OTHER_SERVER, SERVER, Vector, access, flip, message, vector

@@ -4,7 +4,8 @@ It is the vector access_ipv4_source, computed step by step as section 4 tells it
 `PYTHONPATH=.:tests python -m vectors.generate.worked_example` prints it.
 """
 
-from spassh.protocol.crypto import PrivateKey, blake2s, encrypt, expand
+from spassh.protocol.crypto import PrivateKey, encrypt
+from spassh.protocol.hashing import blake2s, expand
 from spassh.protocol.invite import Invite, encode_invite
 from spassh.protocol.keys import PSK as PSK_PREFIX
 from spassh.protocol.keys import PUBLIC, SECRET, encode_key
