@@ -4,16 +4,21 @@
 verb's module is imported when it is that verb's turn.
 """
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn
 
 from .errors import ProfileError, SpasshError, UsageError
 from .patterns import Wanted
 from .ui import show, silent, storyteller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 _PROXY_HINT = "usage: spassh proxy [--fdpass] [-v] HOST PORT [NAME [LOGIN]]"
 

@@ -1,11 +1,11 @@
 """From addresses to one established socket: a loop around poll(2), without threads."""
 
+from __future__ import annotations
+
+import _socket as socket
 import errno
 import os
 import select
-import socket
-from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple, Protocol
 
 from .errors import (
     RefusedError,
@@ -14,26 +14,33 @@ from .errors import (
     UnreachableError,
     lower_reason,
 )
+from .protocol.named_tuple import NamedTuple
 from .resolve import Address
 from .schedule import Action, Plan, Schedule
+from .sockets import Socket
 from .source import Source
 from .ui import Tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Final, Protocol
+
+    class Knock(Protocol):
+        """Sends a fresh datagram to an address, and returns where it came from."""
+
+        def __call__(self, address: Address, /, *, narrow: bool) -> Source:
+            """Knock; if `narrow`, for a connection from a single source port.
+
+            Raises:
+                OSError: this computer has no way to that address.
+            """
+
 
 PLAIN_TIMEOUT: Final = 60
 """Seconds for each address of a host without a profile."""
 
 _FAILED: Final = select.POLLERR | select.POLLHUP
-
-
-class Knock(Protocol):
-    """Sends a fresh datagram to an address, and returns where it came from."""
-
-    def __call__(self, address: Address, /, *, narrow: bool) -> Source:
-        """Knock; if `narrow`, for a connection from a single source port.
-
-        Raises:
-            OSError: this computer has no way to that address.
-        """
 
 
 class Target(NamedTuple):
@@ -44,9 +51,7 @@ class Target(NamedTuple):
     addresses: list[Address]
 
 
-def plainly(
-    target: Target, tell: Tell, timeout: float = PLAIN_TIMEOUT
-) -> socket.socket:
+def plainly(target: Target, tell: Tell, timeout: float = PLAIN_TIMEOUT) -> Socket:
     """Connect as ssh itself would: one address after the other, without a knock.
 
     Raises:
@@ -56,7 +61,7 @@ def plainly(
     for address in target.addresses:
         sock = None
         try:
-            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            sock = Socket(address.family, socket.SOCK_STREAM)
             sock.settimeout(timeout)
             sock.connect(address.sockaddr)
         except OSError as error:
@@ -82,7 +87,7 @@ def through(
     clock: Callable[[], float],
     plan: Plan,
     tell: Tell,
-) -> socket.socket:
+) -> Socket:
     """Knock, then connect, until one socket is established.
 
     Raises:
@@ -104,7 +109,7 @@ def through(
 class _Attempt(NamedTuple):
     """One socket whose SYN is under way."""
 
-    sock: socket.socket
+    sock: Socket
     address: int
     dialled: float
 
@@ -131,7 +136,7 @@ class _Race:
         self.errors: dict[int, OSError] = {}
         """Why an address was given up before the time was."""
 
-    def run(self) -> socket.socket | None:
+    def run(self) -> Socket | None:
         """Return the first established socket, or None if there will be none."""
         try:
             while not self._schedule.over(self._clock()):
@@ -139,10 +144,10 @@ class _Race:
                 if winner:
                     return winner
                 step = self._schedule.step(self._clock())
-                if step and step.action is Action.DIAL:
+                if step and step.action == Action.DIAL:
                     self._dial(step.address)
                 elif step:
-                    self._knock_at(step.address, narrow=step.action is Action.KNOCK)
+                    self._knock_at(step.address, narrow=step.action == Action.KNOCK)
             return None
         finally:
             # At once: a socket that is closed before its SYN is answered never was a
@@ -182,7 +187,7 @@ class _Race:
         self._attempts[sock.fileno()] = _Attempt(sock, index, dialled)
         self._poll.register(sock, select.POLLOUT)
 
-    def _wait(self, seconds: float) -> socket.socket | None:
+    def _wait(self, seconds: float) -> Socket | None:
         """Wait for answers, and return the first socket that was let in."""
         for fd, event in self._poll.poll(1000 * seconds):
             attempt = self._attempts[fd]
@@ -210,7 +215,7 @@ class _Race:
         self._tell(f"{self._addresses[index]}: {lower_reason(error)}: {ending}")
 
 
-def _start_connecting(address: Address, source: Source) -> socket.socket:
+def _start_connecting(address: Address, source: Source) -> Socket:
     """Send a SYN from where the knock came from: only that is let in."""
     sock = source.take(address.family)
     try:
@@ -224,7 +229,7 @@ def _start_connecting(address: Address, source: Source) -> socket.socket:
     return sock
 
 
-def _ready(sock: socket.socket) -> socket.socket:
+def _ready(sock: Socket) -> Socket:
     """Make an established socket what ssh expects."""
     sock.setblocking(True)
     # Without it, ssh waits some 35 ms of a short session for a delayed ACK: it sets the

@@ -1,12 +1,19 @@
 """The two ends of a relay: how much is on the way between them, and how they end."""
 
+from __future__ import annotations
+
+import _socket as socket
 import errno
 import os
-import socket
 from stat import S_ISSOCK
-from typing import Final, NamedTuple
 
 from .errors import SpasshError, lower_reason
+from .protocol.named_tuple import NamedTuple
+from .sockets import Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 CHUNK: Final = 128 * 1024
 """Most bytes that we hold in each direction: twice what a pipe holds."""
@@ -56,6 +63,6 @@ def end_output(fd: int) -> None:
     """Tell the reader that there is no more, whichever kind of descriptor it has."""
     if S_ISSOCK(os.fstat(fd).st_mode):
         # The same socket may be our standard input, which keeps it open.
-        with socket.socket(fileno=os.dup(fd)) as sock:
+        with Socket(fileno=os.dup(fd)) as sock:
             sock.shutdown(socket.SHUT_WR)
     os.close(fd)

@@ -1,11 +1,14 @@
 """Give the established socket to ssh: the socket itself, or every byte of it."""
 
+from __future__ import annotations
+
+import _socket as socket
 import os
-import socket
 import sys
 from stat import S_ISSOCK
 
 from .errors import SpasshError, lower_reason
+from .sockets import Socket
 
 _STDIN = 0
 _STDOUT = 1
@@ -17,9 +20,9 @@ def can_pass(stdout: int = _STDOUT) -> bool:
     With `ProxyUseFdpass yes` it is. Programs that read ssh_config and know no such
     thing give us pipes, and are served by the relay all the same, as is Windows.
     """
-    if not hasattr(socket, "send_fds") or not S_ISSOCK(os.fstat(stdout).st_mode):
+    if not hasattr(socket, "SCM_RIGHTS") or not S_ISSOCK(os.fstat(stdout).st_mode):
         return False
-    with socket.socket(fileno=os.dup(stdout)) as sock:
+    with Socket(fileno=os.dup(stdout)) as sock:
         return sock.family == socket.AF_UNIX
 
 
@@ -29,9 +32,9 @@ def pass_socket(sock: socket.socket, stdout: int = _STDOUT) -> None:
     Raises:
         SpasshError: ssh is gone.
     """
-    with socket.socket(fileno=os.dup(stdout)) as to_ssh:
+    with Socket(fileno=os.dup(stdout)) as to_ssh:
         try:
-            socket.send_fds(to_ssh, [b"\0"], [sock.fileno()])
+            to_ssh.send_socket(sock)
         except OSError as error:
             raise SpasshError(f"ssh did not wait: {lower_reason(error)}") from error
 

@@ -1,9 +1,8 @@
 """The knock: one sealed datagram, sent from the address that will dial."""
 
+from __future__ import annotations
+
 import errno
-import socket
-from collections.abc import Callable
-from typing import Final
 
 from .errors import ProfileError
 from .profile import Keys, Profile
@@ -12,7 +11,13 @@ from .protocol.limits import RANDOMNESS_SIZE
 from .protocol.packet import ClientKeys, seal
 from .protocol.request import TCP, Request
 from .resolve import Address
+from .sockets import Socket
 from .source import Source, open_narrow, open_wide, spare_port
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
 
 _LEAVE_IT_TO_THE_SERVER: Final = 0
 
@@ -96,7 +101,7 @@ class Knocker:
             udp.close()
         return source
 
-    def _open(self, address: Address, *, narrow: bool) -> tuple[socket.socket, Source]:
+    def _open(self, address: Address, *, narrow: bool) -> tuple[Socket, Source]:
         if narrow:
             try:
                 return open_narrow(address, self.knock_port, self._ready_port)

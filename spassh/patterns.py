@@ -5,13 +5,19 @@ An entry is a name, an address, or a pattern in which `*` stands for any charact
 all makes it an exception: who matches that is not meant, whatever else matches.
 """
 
+from __future__ import annotations
+
+import _socket as socket
 import os
-import socket
-from collections.abc import Sequence
-from typing import Final, NamedTuple
 
 from .protocol.errors import TextFormError
+from .protocol.named_tuple import NamedTuple
 from .protocol.names import check_host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Final
 
 _WILD: Final = frozenset("*?")
 

@@ -1,10 +1,15 @@
 """Files that hold secrets: where they are, and whether they are fit to be used."""
 
+from __future__ import annotations
+
 import os
 from stat import S_ISREG
-from typing import Final
 
 from .errors import ProfileError, lower_reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MAX_FILE_BYTES: Final = 16 * 1024
 """Most bytes of a profile or a key file: a profile has less than one thousand."""

@@ -5,15 +5,23 @@ have none. So the keys stay text until `load_keys`, which needs the cryptography
 library. spassh.toml(5) documents the files.
 """
 
-import os
-from typing import Any, Final, NamedTuple
+from __future__ import annotations
 
+import os
+
+from . import plain_toml
 from .errors import ProfileError, lower_reason
 from .patterns import Rank, Wanted, check_entry, rank
 from .private import PrivateFile, shell_word
 from .protocol.errors import TextFormError
 from .protocol.limits import DEFAULT_KNOCK_PORT
+from .protocol.named_tuple import NamedTuple
 from .protocol.names import check_host, check_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Final
 
 DEFAULT_TIMEOUT: Final = 10
 """Seconds after which a port that does not answer counts as shut."""
@@ -123,7 +131,7 @@ def find(home: str, wanted: Wanted) -> Profile | None:
     Raises:
         ProfileError: the profile for the host cannot be used.
     """
-    found: tuple[Rank, PrivateFile, dict[str, Any]] | None = None
+    found: tuple[Rank, PrivateFile, Mapping[str, Any]] | None = None
     broken: ProfileError | None = None
     for path in profile_paths(home):
         try:
@@ -243,12 +251,16 @@ def _key(path: str, name: str, kind: str, text: str) -> bytes:
         raise ProfileError(path, f"'{name}': {error}", _AGAIN) from error
 
 
-def _parse(file: PrivateFile) -> dict[str, Any]:
-    from tomllib import TOMLDecodeError, loads
+def _parse(file: PrivateFile) -> Mapping[str, Any]:
+    plain = plain_toml.read(file.text)
+    if plain is not None:
+        return plain
+    from tomllib import loads
 
     try:
         return loads(file.text)
-    except (TOMLDecodeError, RecursionError) as error:
+    # ValueError itself is for a number of too many digits.
+    except (ValueError, RecursionError) as error:
         reason = str(error)
         raise ProfileError(
             file.path,
@@ -257,7 +269,7 @@ def _parse(file: PrivateFile) -> dict[str, Any]:
         ) from error
 
 
-def _profile(path: str, table: dict[str, Any]) -> Profile:
+def _profile(path: str, table: Mapping[str, Any]) -> Profile:
     """Check every key of `table`. One that nobody reads is a typing error."""
     for key in table:
         if key not in _REQUIREMENTS:
@@ -289,7 +301,7 @@ def _profile(path: str, table: dict[str, Any]) -> Profile:
     )
 
 
-def _hosts(path: str, table: dict[str, Any]) -> tuple[str, ...]:
+def _hosts(path: str, table: Mapping[str, Any]) -> tuple[str, ...]:
     hosts = _required(path, table, "hosts")
     if type(hosts) is not list or not hosts:
         raise _wrong(path, "hosts")
@@ -305,7 +317,7 @@ def _hosts(path: str, table: dict[str, Any]) -> tuple[str, ...]:
     return tuple(hosts)
 
 
-def _name(path: str, table: dict[str, Any]) -> str:
+def _name(path: str, table: Mapping[str, Any]) -> str:
     if "name" not in table:
         return ""
     try:
@@ -314,14 +326,16 @@ def _name(path: str, table: dict[str, Any]) -> str:
         raise _wrong(path, "name") from error
 
 
-def _choice(path: str, table: dict[str, Any], key: str, words: tuple[str, ...]) -> str:
+def _choice(
+    path: str, table: Mapping[str, Any], key: str, words: tuple[str, ...]
+) -> str:
     word = table.get(key, words[0])
     if type(word) is not str or word not in words:
         raise _wrong(path, key)
     return word
 
 
-def _schedule(path: str, table: dict[str, Any]) -> tuple[int, ...]:
+def _schedule(path: str, table: Mapping[str, Any]) -> tuple[int, ...]:
     if "schedule" not in table:
         return ()
     times = table["schedule"]
@@ -337,7 +351,7 @@ def _schedule(path: str, table: dict[str, Any]) -> tuple[int, ...]:
     return tuple(times)
 
 
-def _string(path: str, table: dict[str, Any], key: str) -> str:
+def _string(path: str, table: Mapping[str, Any], key: str) -> str:
     value = _required(path, table, key)
     if type(value) is not str or not value:
         raise _wrong(path, key)
@@ -345,7 +359,7 @@ def _string(path: str, table: dict[str, Any], key: str) -> str:
 
 
 def _integer(
-    path: str, table: dict[str, Any], key: str, default: int, most: int
+    path: str, table: Mapping[str, Any], key: str, default: int, most: int
 ) -> int:
     value = table.get(key, default)
     # bool is an int in Python, and not in TOML.
@@ -354,14 +368,14 @@ def _integer(
     return value
 
 
-def _boolean(path: str, table: dict[str, Any], key: str) -> bool:
+def _boolean(path: str, table: Mapping[str, Any], key: str) -> bool:
     value = table.get(key, False)
     if type(value) is not bool:
         raise _wrong(path, key)
     return value
 
 
-def _required(path: str, table: dict[str, Any], key: str) -> Any:
+def _required(path: str, table: Mapping[str, Any], key: str) -> Any:
     if key not in table:
         raise ProfileError(path, f"'{key}' is missing", _AGAIN)
     return table[key]

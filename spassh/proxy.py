@@ -1,17 +1,22 @@
 """What ssh runs as its ProxyCommand. From the profile to the handover, in order."""
 
+from __future__ import annotations
+
 import gc
 import os
-from collections.abc import Callable
-from typing import NamedTuple
 
 from . import connect, handover
 from .patterns import Wanted
 from .private import config_home
 from .profile import Profile, find, load_keys
+from .protocol.named_tuple import NamedTuple
 from .resolve import Resolving
-from .schedule import KNOCKS, Plan, Width
+from .schedule import KNOCKS, Plan
 from .ui import Tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Clocks(NamedTuple):
@@ -57,7 +62,7 @@ def proxy(
 
 def _plan(profile: Profile) -> Plan:
     knocks = tuple(milliseconds / 1000 for milliseconds in profile.schedule)
-    return Plan(profile.timeout, Width(profile.width), knocks or KNOCKS)
+    return Plan(profile.timeout, profile.width, knocks or KNOCKS)
 
 
 def _knocker(

@@ -1,14 +1,19 @@
 """Every byte of a connection, both ways: a loop around poll(2), without threads."""
 
+from __future__ import annotations
+
+import _socket as socket
 import os
 import select
-import socket
-from collections.abc import Callable
 from stat import S_ISFIFO, S_ISSOCK
-from typing import Final
 
 from .ends import CHUNK, Ending, breaks_connection, end_output
 from .splice import UNSUPPORTED, Splice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
 
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 

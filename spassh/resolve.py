@@ -1,11 +1,17 @@
 """Names to addresses, in the background: it costs no time beside the imports."""
 
+from __future__ import annotations
+
+import _socket as socket
 import _thread
 import os
-import socket
-from typing import Any, Final, NamedTuple
 
 from .errors import ResolveError, lower_reason
+from .protocol.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
 
 RESOLVE_TIMEOUT: Final = 15
 """Seconds to wait for the name servers. glibc asks each of them twice for 5 s."""
@@ -16,7 +22,7 @@ _NOBODY_KNOWS: Final = (socket.EAI_AGAIN, socket.EAI_FAIL)
 _SEE_NETWORK: Final = "see that the network is up and that the name server answers"
 _SEE_NAME: Final = "see that the name is spelled right, and HostName in ssh_config(5)"
 
-SocketAddress = tuple[Any, ...]
+SocketAddress: TypeAlias = "tuple[Any, ...]"
 """What the socket module takes and gives: the address, the port, and more in IPv6."""
 
 

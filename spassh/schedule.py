@@ -13,8 +13,13 @@ packet filters take 20 ms to open. A wide knock names none, and is for several d
              narrow  dial  narrow  dial  narrow  dial  wide  dial  dial  in turn
 """
 
-from enum import Enum
-from typing import Final, NamedTuple
+from __future__ import annotations
+
+from .protocol.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 KNOCKS: Final = (0.0, 0.06, 0.25, 0.5, 1.0, 2.0, 4.0, 7.0)
 """When an address is knocked at, in seconds since its own beginning. Most servers have
@@ -43,26 +48,26 @@ NEXT_ADDRESS: Final = 0.25
 """Seconds until the next address is tried as well (RFC 8305 section 5)."""
 
 
-class Width(Enum):
-    """Which knocks are narrow."""
+class Width:
+    """Which knocks are narrow, in the words of spassh.toml(5)."""
 
-    AUTO = "auto"
-    FLOW = "flow"
-    ADDRESS = "address"
+    AUTO: Final = "auto"
+    FLOW: Final = "flow"
+    ADDRESS: Final = "address"
 
 
-class Action(Enum):
+class Action:
     """What there is to do for an address."""
 
-    KNOCK = "knock"
-    KNOCK_WIDE = "knock, without a source port"
-    DIAL = "dial"
+    KNOCK: Final = "knock"
+    KNOCK_WIDE: Final = "knock, without a source port"
+    DIAL: Final = "dial"
 
 
 class Step(NamedTuple):
-    """Do `action` for the address with this index."""
+    """Do `action`, one of `Action`, for the address with this index."""
 
-    action: Action
+    action: str
     address: int
 
 
@@ -71,7 +76,8 @@ class Plan(NamedTuple):
 
     timeout: float
     """Seconds after which there is nothing left to hope for."""
-    width: Width = Width.AUTO
+    width: str = Width.AUTO
+    """One of `Width`."""
     knocks: tuple[float, ...] = KNOCKS
     """As `KNOCKS`: it begins with 0 and grows."""
 
@@ -84,8 +90,8 @@ class Plan(NamedTuple):
 
     def is_narrow(self, number: int) -> bool:
         """Tell whether knock `number` names a source port."""
-        if self.width is not Width.AUTO:
-            return self.width is Width.FLOW
+        if self.width != Width.AUTO:
+            return self.width == Width.FLOW
         early = sum(1 for at in self.knocks if at < FALL_BACK)
         return number < early or (number - early) % 2 == 1
 
@@ -111,7 +117,7 @@ class _Track:
         self.dials: tuple[float, ...] = ()
         self.failed = False
 
-    def next_step(self, now: float) -> Action | None:
+    def next_step(self, now: float) -> str | None:
         """Return what is due, as done. Steps that were slept through are left out."""
         if self.failed:
             return None

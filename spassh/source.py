@@ -1,11 +1,18 @@
 """Where a connection comes from: the address that knocked, and perhaps its port."""
 
-import errno
-import socket
-import sys
-from typing import Final, NamedTuple
+from __future__ import annotations
 
+import _socket as socket
+import errno
+import sys
+
+from .protocol.named_tuple import NamedTuple
 from .resolve import Address, SocketAddress
+from .sockets import Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _TRIES: Final = 8
 """How many port numbers to try: one that UDP has to spare may be in use for TCP."""
@@ -20,7 +27,7 @@ class Source(NamedTuple):
 
     address: SocketAddress
     """Whatever its port."""
-    tcp: socket.socket | None = None
+    tcp: Socket | None = None
     """The socket that has the port which the knock named, if it named one."""
 
     @property
@@ -28,11 +35,11 @@ class Source(NamedTuple):
         """The source port that the knock names, or 0."""
         return int(self.address[1]) if self.tcp else 0
 
-    def take(self, family: int) -> socket.socket:
+    def take(self, family: int) -> Socket:
         """Return a TCP socket that is bound to this source."""
         if self.tcp:
             return self.tcp
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = Socket(family, socket.SOCK_STREAM)
         try:
             if sys.platform == "linux":
                 sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
@@ -51,20 +58,20 @@ class Source(NamedTuple):
 def spare_port() -> int:
     """Return a number that is probably spare for UDP and for TCP, or 0."""
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with Socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("", 0))
             return int(sock.getsockname()[1])
     except OSError:
         return 0
 
 
-def open_wide(address: Address, knock_port: int) -> tuple[socket.socket, Source]:
+def open_wide(address: Address, knock_port: int) -> tuple[Socket, Source]:
     """Return a UDP socket that leads to `address`, and where it knocks from.
 
     Raises:
         OSError: this computer has no way to that address.
     """
-    udp = socket.socket(address.family, socket.SOCK_DGRAM)
+    udp = Socket(address.family, socket.SOCK_DGRAM)
     try:
         udp.connect(address.at_port(knock_port))
         return udp, Source(udp.getsockname())
@@ -75,7 +82,7 @@ def open_wide(address: Address, knock_port: int) -> tuple[socket.socket, Source]
 
 def open_narrow(
     address: Address, knock_port: int, port: int = 0
-) -> tuple[socket.socket, Source]:
+) -> tuple[Socket, Source]:
     """Return such a socket, and a TCP socket that has the same port number.
 
     By it the server sees whether a NAT on the way rewrites ports.
@@ -89,8 +96,8 @@ def open_narrow(
         OSError: this computer has no way to that address, or no port number to spare.
     """
     for _ in range(_TRIES):
-        udp = socket.socket(address.family, socket.SOCK_DGRAM)
-        tcp = socket.socket(address.family, socket.SOCK_STREAM)
+        udp = Socket(address.family, socket.SOCK_DGRAM)
+        tcp = Socket(address.family, socket.SOCK_STREAM)
         try:
             udp.bind(("", port))
             udp.connect(address.at_port(knock_port))

@@ -1,9 +1,14 @@
 """Bytes from a socket into a pipe or back, inside the kernel: splice(2) of Linux."""
 
+from __future__ import annotations
+
 import errno
 import os
 from stat import S_ISFIFO
-from typing import Final, Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Self
 
 MOST: Final = 1 << 20
 """Most bytes of one call, and in a pipe that is busy. Linux grants as much to everyone,

@@ -4,10 +4,12 @@ select(2) takes nothing but sockets there, so each direction has a thread that b
 Such a relay learns that nobody reads its output when it writes next.
 """
 
+from __future__ import annotations
+
+import _socket as socket
 import _thread
 import errno
 import os
-import socket
 
 from .ends import CHUNK, Ending, end_output
 

@@ -1,11 +1,17 @@
 """What the user sees on standard error. Standard output belongs to the ssh stream."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 
 from .errors import SpasshError
 
-Tell = Callable[[str], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+Tell: TypeAlias = "Callable[[str], None]"
 """Takes one sentence of the story that `-v` tells."""
 
 _STDERR = 2

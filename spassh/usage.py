@@ -1,7 +1,7 @@
 """The command line of every verb, for argparse. spassh(1) says more about each."""
 
 import argparse  # noqa: TID253 - `proxy` does not come by here
-from typing import NoReturn
+from typing import NoReturn  # noqa: TID253 - and argparse has loaded more
 
 from . import __version__
 from .errors import UsageError

@@ -1,11 +1,11 @@
 """An invite: all that a client needs to know of a server, in one line (section 7.2)."""
 
 from struct import Struct
-from typing import NamedTuple
 
 from .crypto import PrivateKey
 from .errors import TextFormError
 from .keys import armour, checksum, cut_in_prefix, unarmour
+from .named_tuple import NamedTuple
 from .names import check_host, check_user
 
 PREFIX = "spassh-invite-1-"

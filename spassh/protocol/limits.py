@@ -1,6 +1,11 @@
 """Every size and bound of the protocol, in one place (PROTOCOL.md section 2)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 PROTOCOL_VERSION: Final = 1
 

@@ -12,9 +12,8 @@ authenticated reply.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from .hashing import blake2s, expand
+from .named_tuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

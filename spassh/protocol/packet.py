@@ -3,11 +3,12 @@
 datagram := tag[4] | e[32] | encrypted client static[48] | encrypted payload | mac[16]
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
 from .halfsiphash import halfsiphash
 from .hashing import blake2s
 from .limits import EPHEMERAL_SIZE, MAC_SIZE, RANDOMNESS_SIZE, TAG_SIZE
+from .named_tuple import NamedTuple
 from .noise import write_first_message
 from .request import Request, encode
 

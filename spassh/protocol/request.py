@@ -1,7 +1,8 @@
 """What a client asks for, and its one spelling in bytes (PROTOCOL.md section 5)."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final, NamedTuple
 
 from .errors import Malformed
 from .limits import (
@@ -11,6 +12,11 @@ from .limits import (
     MAX_LIFETIME,
     PROTOCOL_VERSION,
 )
+from .named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP: Final = 6
 UDP: Final = 17

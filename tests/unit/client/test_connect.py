@@ -6,16 +6,21 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from unit.client.parties import Gate, Shut
 
-from spassh.connect import Knock, Target, plainly, through
+from spassh.connect import Target, plainly, through
 from spassh.errors import RefusedError, ShutError, SpasshError, UnreachableError
 from spassh.resolve import Address, SocketAddress
 from spassh.schedule import Plan, Width
+from spassh.sockets import Socket
 from spassh.source import Source
 from spassh.ui import silent
+
+if TYPE_CHECKING:
+    from spassh.connect import Knock
 
 SOURCES: dict[int, SocketAddress] = {
     socket.AF_INET: ("127.0.0.1", 0),
@@ -28,7 +33,7 @@ def source(address: SocketAddress, *, narrow: bool) -> Source:
     if not narrow:
         return Source(address)
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    tcp = socket.socket(family, socket.SOCK_STREAM)
+    tcp = Socket(family, socket.SOCK_STREAM)
     tcp.bind(address)
     return Source(tcp.getsockname(), tcp)
 
@@ -57,23 +62,23 @@ def target(*addresses: Address, port: int = 2222) -> Target:
 
 def connect(
     to: Target,
-    knock: Knock,
+    knock: "Knock",
     timeout: float = 20,
     story: list[str] | None = None,
-    width: Width = Width.AUTO,
-) -> socket.socket:
+    width: str = Width.AUTO,
+) -> Socket:
     tell = silent if story is None else story.append
     return through(to, knock, time.monotonic, Plan(timeout, width), tell)
 
 
-def no_way(code: int) -> Knock:
+def no_way(code: int) -> "Knock":
     def knock(_: Address, *, narrow: bool) -> Source:
         raise OSError(code, os.strerror(code))
 
     return knock
 
 
-def talk(ours: socket.socket, theirs: socket.socket) -> bool:
+def talk(ours: Socket, theirs: socket.socket) -> bool:
     """Tell whether these two are the ends of one connection."""
     ours.sendall(b"SSH-2.0-client\n")
     theirs.sendall(b"SSH-2.0-server\n")

@@ -1,5 +1,6 @@
 """`spassh enroll`, with a server that is made up and a home that is real."""
 
+import _socket
 import os
 import pwd
 import re
@@ -273,7 +274,7 @@ def test_no_way_to_the_server_is_told(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 22, 0, 0))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [nowhere])
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_, **__: [nowhere])
     scene.accept(GRANT)
     assert isinstance(scene.fail(), UnreachableError)
 

@@ -4,6 +4,7 @@ The messages are spelled as in the DIAGNOSTICS of spassh(1): a word in capitals 
 for what is different each time.
 """
 
+import _socket
 import errno
 import os
 import re
@@ -114,7 +115,7 @@ def no_such_name(scene: Scene) -> None:
     def getaddrinfo(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    scene.monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    scene.monkeypatch.setattr(_socket, "getaddrinfo", getaddrinfo)
     Resolving(HOST, 22).wait()
 
 

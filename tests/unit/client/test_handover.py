@@ -1,5 +1,6 @@
 """How the connection is given to ssh, and what is told when that fails."""
 
+import _socket
 import errno
 import os
 import socket
@@ -64,7 +65,7 @@ def test_output_that_takes_no_socket_is_recognised(tmp_path: Path) -> None:
 def test_a_system_that_passes_no_descriptors_takes_no_socket(
     to_ssh: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(socket, "send_fds")
+    monkeypatch.delattr(_socket, "SCM_RIGHTS")
     assert not can_pass(to_ssh[0].fileno())
 
 

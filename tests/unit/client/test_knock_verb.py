@@ -1,5 +1,6 @@
 """`spassh knock`: what is sent, and what is said."""
 
+import _socket
 import socket
 
 import pytest
@@ -61,7 +62,7 @@ def test_each_address_is_knocked_at_with_a_datagram_of_its_own(
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", 22))
             for last in (1, 1, 2)
         ]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [nowhere, *here])
+        monkeypatch.setattr(_socket, "getaddrinfo", lambda *_, **__: [nowhere, *here])
         knock("server.example", "tcp/443")
         assert gate.collect() == 1
     said = capfd.readouterr().err.splitlines()
@@ -108,7 +109,7 @@ def test_no_way_to_any_address_is_told(
 ) -> None:
     make_profile(home, gate)
     nowhere = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 22, 0, 0))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [nowhere])
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_, **__: [nowhere])
     with pytest.raises(UnreachableError, match=r"^cannot reach server.example: "):
         knock("server.example")
 

@@ -251,6 +251,7 @@ UNREADABLE: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "'hosts' is missing"),
     "not TOML": ("hosts = ]\n", "not TOML: invalid value (at line 1, column 9)"),
     "deep": ("a = " + "[" * 16000, "not TOML: "),
+    "endless": ("port = " + "1" * 16000, "not TOML: exceeds the limit"),
     "not UTF-8": (b"hosts = []\n# \xff\n", "not UTF-8 in line 2"),
     "too large": ("#" * 16385, "larger than 16384 bytes"),
 }

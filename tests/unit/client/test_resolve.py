@@ -1,3 +1,4 @@
+import _socket
 import _thread
 import socket
 from typing import Any
@@ -20,7 +21,7 @@ def answer(
             raise result
         return result
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(_socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -92,7 +93,7 @@ def test_a_name_server_that_never_answers_is_not_waited_for(
         forever.acquire()
         return []
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(_socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ResolveError) as caught:
         Resolving("slow.example", 22).wait(0.001)
     forever.release()

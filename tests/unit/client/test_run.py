@@ -1,3 +1,4 @@
+import _socket
 import errno
 import os
 import select
@@ -38,7 +39,7 @@ def addresses(
         (family, socket.SOCK_STREAM, 6, "", (address, port))
         for family, address, port in found
     ]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_, **__: answer)
 
 
 def test_the_server_reads_the_command_from_one_datagram(home: Home, gate: Gate) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spassh.profile import WIDTHS
 from spassh.schedule import (
     FALL_BACK,
     GAPS,
@@ -253,12 +254,12 @@ def test_the_dial_is_timed_from_the_moment_the_knock_was_sent() -> None:
 
 @given(
     st.integers(1, 5),
-    st.sampled_from(Width),
+    st.sampled_from(WIDTHS),
     st.lists(st.floats(0, 3), max_size=60),
     st.data(),
 )
 def test_whatever_happens_it_knocks_before_it_dials_and_it_ends(
-    addresses: int, width: Width, delays: list[float], data: st.DataObject
+    addresses: int, width: str, delays: list[float], data: st.DataObject
 ) -> None:
     plan = Plan(10, width)
     schedule = Schedule(addresses, BEGAN, plan)

@@ -6,7 +6,7 @@ import socket
 import pytest
 from unit.client.parties import LOOPBACKS
 
-from spassh import source
+from spassh import sockets, source
 from spassh.resolve import Address
 from spassh.source import Source, open_narrow, open_wide, spare_port
 
@@ -53,12 +53,12 @@ def test_no_port_to_spare_is_an_error_of_the_system(
 ) -> None:
     made = []
 
-    class Taken(socket.socket):
+    class Taken(sockets.Socket):
         def bind(self, address: object) -> None:
             made.append(self)
             raise OSError(errno.EADDRINUSE, "Address already in use")
 
-    monkeypatch.setattr(socket, "socket", Taken)
+    monkeypatch.setattr(source, "Socket", Taken)
     with pytest.raises(OSError, match="no source port to spare"):
         open_narrow(there(socket.AF_INET), 62201)
     assert len(made) == source._TRIES
