@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from unit.client.parties import Gate, Shut
 
-from spassh.connect import Target, plainly, through
+from spassh import connect as connect_module
+from spassh.connect import ACK_DELAY, Target, plainly, through
 from spassh.errors import RefusedError, ShutError, SpasshError, UnreachableError
 from spassh.resolve import Address, SocketAddress
 from spassh.schedule import Plan, Width
@@ -206,6 +208,51 @@ def test_the_socket_is_as_ssh_expects_it(gate: Gate) -> None:
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert ours.type == socket.SOCK_STREAM
+
+
+def ack_delay(sock: socket.socket | Socket) -> int:
+    """Return how long the kernel may delay an acknowledgement, in microseconds."""
+    return sock.getsockopt(socket.IPPROTO_TCP, connect_module._TCP_DELACK_MAX_US)
+
+
+def test_acknowledgements_are_sent_soon_where_linux_can(gate: Gate) -> None:
+    with socket.socket() as other:
+        option = socket.IPPROTO_TCP, connect_module._TCP_DELACK_MAX_US
+        try:
+            usual = ack_delay(other)
+            other.setsockopt(*option, ACK_DELAY)
+        except OSError as error:
+            pytest.skip(f"no TCP_DELACK_MAX_US of {ACK_DELAY} here: {error.strerror}")
+        soon = ack_delay(other)
+    gate.open()
+    with connect(target(gate.address), Knocks()) as ours, gate.accept():
+        assert ack_delay(ours) == soon < usual
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("_TCP_DELACK_MAX_US", 9999), ("ACK_DELAY", 1)],
+    ids=["an older kernel", "longer ticks"],
+)
+def test_where_they_cannot_be_it_connects_all_the_same(
+    name: str, value: int, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect_module, name, value)
+    gate.open()
+    with connect(target(gate.address), Knocks()) as ours, gate.accept() as theirs:
+        assert talk(ours, theirs)
+
+
+def test_no_other_system_is_given_an_option_of_linux(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Untouched(Socket):
+        def setsockopt(self, *option: object) -> None:
+            raise AssertionError(f"it means something else there: {option}")
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with Untouched() as sock:
+        connect_module._acknowledge_soon(sock)
 
 
 def test_the_story_is_told_in_order(gate: Gate) -> None:
