@@ -5,42 +5,47 @@ from typing import NamedTuple
 
 
 class Figures(NamedTuple):
-    """What was measured, in milliseconds, and what to hold it against."""
+    """What was measured, and what to hold it against."""
 
     name: str
-    milliseconds: list[float]
+    values: list[float]
     baseline: list[float]
-    """The same moments with the plain program; empty if there is none."""
+    """The same moments with the other program; empty if there is none."""
     target: str
+    unit: str = "ms"
 
     @property
     def median(self) -> float:
-        return median(self.milliseconds)
+        return median(self.values)
 
     @property
-    def p95(self) -> float:
-        return quantiles(self.milliseconds, n=20)[18]
+    def p95(self) -> float | None:
+        """The 95th percentile, of enough runs to have one."""
+        enough = len(self.values) >= 20
+        return quantiles(self.values, n=20)[18] if enough else None
 
     @property
     def ratio(self) -> float | None:
         return self.median / median(self.baseline) if self.baseline else None
 
     def row(self) -> str:
-        ratio = f"{self.ratio:5.2f}" if self.ratio else "    -"
+        ratio = "-" if self.ratio is None else f"{self.ratio:.2f}"
+        p95 = "-" if self.p95 is None else f"{self.p95:.2f}"
         return (
-            f"{self.name:<52} {ratio}  {self.median:8.2f} {self.p95:8.2f}"
-            f" {len(self.milliseconds):5}   {self.target}"
+            f"{self.name:<52} {ratio:>5}  {self.median:8.2f} {p95:>8} {self.unit:<5}"
+            f"{len(self.values):4}   {self.target}"
         )
 
     def as_dict(self) -> dict[str, object]:
         return {
             "name": self.name,
             "ratio": self.ratio,
-            "median_ms": self.median,
-            "p95_ms": self.p95,
-            "runs": len(self.milliseconds),
+            "median": self.median,
+            "p95": self.p95,
+            "unit": self.unit,
+            "runs": len(self.values),
             "target": self.target,
         }
 
 
-HEADER = f"{'measure':<52} ratio    median      p95  runs   to reach"
+HEADER = f"{'measure':<52} ratio    median      p95 unit runs   to reach"

@@ -1,11 +1,17 @@
-"""Run as `knock_and_race.py SERVER RUNS` on the client: prints ms for each run."""
+"""Run as `knock_and_race.py SERVER PORT TRIES [COMMAND...]` on the client.
+
+Knocks once from each of its addresses, and prints the milliseconds of each try. It
+knocks by the COMMAND, whose word SOURCE stands for the address, or as spassh would.
+"""
 
 import os
 import re
 import select
 import socket
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from spassh.protocol.keys import decode_key
 from spassh.protocol.packet import ClientKeys, seal
@@ -15,14 +21,10 @@ _EVERY = 0.0003
 _GIVE_UP = 2.0
 
 
-def race(server: str, source: str, keys: ClientKeys) -> float:
+def race(server: tuple[str, int], source: str, knock: Callable[[], None]) -> float:
     """Knock from `source`; return ms until the first SYN that is answered was sent."""
-    request = Request(time.time_ns() // 1_000_000, TCP, 22)
-    datagram = seal(request, keys, os.urandom(33))
     sent: dict[int, tuple[socket.socket, float]] = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knock:
-        knock.bind((source, 0))
-        knock.sendto(datagram, (server, 62201))
+    knock()
     start = time.monotonic()
     try:
         while time.monotonic() - start < _GIVE_UP:
@@ -30,10 +32,12 @@ def race(server: str, source: str, keys: ClientKeys) -> float:
             sock.setblocking(False)
             sock.bind((source, 0))
             at = time.monotonic()
-            sock.connect_ex((server, 22))
+            sock.connect_ex(server)
             sent[sock.fileno()] = (sock, at)
             # Asleep meanwhile: a client that spins would take the server's processor.
-            left = max(0.0, at + _EVERY - time.monotonic())
+            # The more SYNs there are, the fewer more: fwknopd takes its time.
+            pause = max(_EVERY, (at - start) / 100)
+            left = max(0.0, at + pause - time.monotonic())
             for fd in select.select([], list(sent), [], left)[1]:
                 return (sent[fd][1] - start) * 1000
     finally:
@@ -42,21 +46,47 @@ def race(server: str, source: str, keys: ClientKeys) -> float:
     raise SystemExit("no SYN was answered")
 
 
-def main() -> None:
-    """Race once from each address."""
-    server, runs = sys.argv[1], int(sys.argv[2])
+def spassh_keys() -> ClientKeys:
+    """Read the keys of the one profile that there is."""
     profiles = os.path.join(os.environ["SPASSH_CONFIG_HOME"], "profiles")
     (name,) = os.listdir(profiles)
     with open(os.path.join(profiles, name), encoding="utf-8") as file:
         found = dict(
             re.findall(r'^(\w+) = "(spassh-[^"]+)"', file.read(), re.MULTILINE)
         )
-    keys = ClientKeys(
+    return ClientKeys(
         decode_key("spassh-secret-", found["secret"]),
         decode_key("spassh-public-", found["server"]),
         decode_key("spassh-psk-", found["psk"]),
     )
-    print(*(race(server, f"192.0.2.{100 + run}", keys) for run in range(runs)))
+
+
+def knock_as_spassh(server: tuple[str, int], source: str, keys: ClientKeys) -> None:
+    """Send a datagram from `source`."""
+    request = Request(time.time_ns() // 1_000_000, TCP, server[1])
+    datagram = seal(request, keys, os.urandom(33))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, 0))
+        sock.sendto(datagram, (server[0], 62201))
+
+
+def main() -> None:
+    """Race once from each address."""
+    server, tries, command = (sys.argv[1], int(sys.argv[2])), sys.argv[3], sys.argv[4:]
+    keys = None if command else spassh_keys()
+    times = []
+    for number in range(int(tries)):
+        source = f"192.0.2.{100 + number}"
+
+        def knock(source: str = source) -> None:
+            if keys:
+                knock_as_spassh(server, source, keys)
+            else:
+                argv = [source if word == "SOURCE" else word for word in command]
+                subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+        times.append(race(server, source, knock))
+    print(*times)
 
 
 if __name__ == "__main__":

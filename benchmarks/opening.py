@@ -14,7 +14,6 @@ from figures import Figures
 from lab.network import SERVER4, Network
 from lab.programs import Client, Spasshd, Sshd
 
-_RUNS = 30
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _BACKENDS: dict[str, tuple[str, bool, str]] = {
     "nftables": ("nftables", True, "median under 3 ms"),
@@ -23,10 +22,10 @@ _BACKENDS: dict[str, tuple[str, bool, str]] = {
 }
 
 
-def measure(network: Network, path: Callable[[str], str]) -> list[Figures]:
+def measure(network: Network, path: Callable[[str], str], runs: int) -> list[Figures]:
     """Measure each back end in turn, on the same network and the same sshd."""
     sshd = Sshd(network.server, path("sshd"))
-    for number in range(_RUNS):
+    for number in range(runs):
         address = f"192.0.2.{100 + number}/24"
         network.client.run(["ip", "address", "add", address, "dev", "eth0"])
     figures = []
@@ -40,41 +39,13 @@ def measure(network: Network, path: Callable[[str], str]) -> list[Figures]:
         client = Client(network.client, path("home"), sshd.user_key)
         client.accept(spasshd.invite("bench"))
         argv = [sys.executable, os.path.join(_HERE, "knock_and_race.py"), SERVER4]
-        raced = client.run(*argv, str(_RUNS), timeout=120)
+        raced = client.run(*argv, "22", str(runs), timeout=120)
         name = f"packet to SYN answered, {label}"
         times = [float(word) for word in raced.stdout.split()]
         figures.append(Figures(name, times, [], target))
         spasshd.running.stop()
         spasshd.verb("stop", "--open")
     return figures
-
-
-def ssh_true(network: Network, path: Callable[[str], str]) -> Figures:
-    """Time `ssh host true` through spassh, and plainly to an open port, in turn."""
-    sshd = Sshd(network.server, path("sshd"))
-    client = Client(network.client, path("home"), sshd.user_key)
-    spasshd = Spasshd(network.server, path("spasshd"), "--protect", "tcp/22")
-    # The open port: what plain ssh reaches without a knock.
-    log = open(os.devnull, "wb")  # noqa: SIM115 - lives as long as the server
-    directory = os.path.dirname(sshd.user_key)
-    plain = network.server.popen(
-        ["/usr/sbin/sshd", "-D", "-p", "2200", "-f", f"{directory}/sshd_config"],
-        stdout=log,
-        stderr=log,
-    )
-    spasshd.start()
-    client.accept(spasshd.invite("bench"))
-    argv = [sys.executable, os.path.join(_HERE, "time_ssh.py")]
-    options = [*client.ssh_options, "-o", "LogLevel=ERROR"]
-    timed = client.run(*argv, SERVER4, *options, timeout=120)
-    ours, theirs = (
-        [float(word) for word in line.split()] for line in timed.stdout.splitlines()
-    )
-    plain.terminate()
-    plain.wait()
-    spasshd.running.stop()
-    spasshd.verb("stop", "--open")
-    return Figures("ssh host true through spassh / plain ssh", ours, theirs, "")
 
 
 def environment() -> str:

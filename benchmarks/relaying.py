@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from figures import Figures
 
-_RUNS = 7
 _GB = 10**9
 _BLOCK = 1 << 20
 _PATIENCE = 120
@@ -106,12 +105,12 @@ def running(*argv: str) -> Iterator[Relay]:
         process.wait(_PATIENCE)
 
 
-def measure(bin_dir: str) -> list[Figures]:
+def measure(bin_dir: str, runs: int) -> list[Figures]:
     """Move a GB by each program in turn, so that a slow moment meets both."""
     figures = []
     for way, words in (("down", "from the server"), ("up", "to the server")):
         ours, nc = [], []
-        for _ in range(_RUNS):
+        for _ in range(runs):
             ours.append(_spent(way, f"{bin_dir}/spassh", "proxy"))
             nc.append(_spent(way, "nc"))
         figures += [

@@ -5,54 +5,84 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "tests"))
 
+import first_syn
+import logins
 import opening
 import relaying
 import startup
+import throughput
 from figures import HEADER, Figures
 from lab.network import Network
+from stage import Stage
 
 
-def measure() -> list[Figures]:
-    """Run all of them."""
-    bin_dirs = {
-        "pypi": os.path.dirname(sys.executable),
-        "debian": os.path.join(_ROOT, ".venv-debian", "bin"),
-    }
-    figures = startup.measure(bin_dirs) + relaying.measure(bin_dirs["pypi"])
-    made = 0
+class Bench:
+    """Where the programs are, and where their files go."""
 
-    with tempfile.TemporaryDirectory(prefix="spassh-bench-") as directory:
+    def __init__(self, directory: str, share: float) -> None:
+        """Use a `share` of the usual number of runs."""
+        self.bin_dirs = {
+            "pypi": os.path.dirname(sys.executable),
+            "debian": os.path.join(_ROOT, ".venv-debian", "bin"),
+        }
+        self._directory = directory
+        self._share = share
+        self._made = 0
 
-        def path(name: str) -> str:
-            nonlocal made
-            made += 1
-            return os.path.join(directory, f"{made}-{name}")
+    def runs(self, usual: int) -> int:
+        return max(2, int(usual * self._share))
 
-        for benchmark in (opening.measure, opening.ssh_true):
-            network = Network(bin_dirs["pypi"])
-            try:
-                found = benchmark(network, path)
-                figures += [found] if isinstance(found, Figures) else found
-            finally:
-                network.close()
-    return figures
+    def path(self, name: str) -> str:
+        """Return a name that is in use for nothing else."""
+        self._made += 1
+        return os.path.join(self._directory, f"{self._made}-{name}")
+
+    @contextmanager
+    def network(self) -> Iterator[Network]:
+        network = Network(self.bin_dirs["pypi"])
+        try:
+            yield network
+        finally:
+            network.close()
+
+    def measure(self) -> Iterator[list[Figures]]:
+        """Run all benchmarks, one after the other."""
+        yield startup.measure(self.bin_dirs, self.runs(40))
+        with self.network() as network:
+            stage = Stage(network, self.bin_dirs, self.path)
+            yield logins.measure(stage, self.runs(25))
+            stage.fwknopd.stop()
+            yield throughput.measure(stage, self.runs(7))
+        with self.network() as network:
+            yield first_syn.measure(network, self.path, self.runs(100))
+        with self.network() as network:
+            yield opening.measure(network, self.path, self.runs(30))
+        yield relaying.measure(self.bin_dirs["pypi"], self.runs(7))
 
 
 def main() -> None:
     """Print the table, and write it as JSON if that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    parser.add_argument(
+        "--quick", action="store_true", help="a quarter of the runs: for a first look"
+    )
     options = parser.parse_args()
     print(opening.environment())
-    print("times in ms; ratio: beside the plain program in the same run")
-    figures = measure()
-    print(HEADER)
-    for one in figures:
-        print(one.row())
+    print("ratio: beside the other program in the same run")
+    print(HEADER, flush=True)
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="spassh-bench-") as directory:
+        for found in Bench(directory, 0.25 if options.quick else 1).measure():
+            figures += found
+            for one in found:
+                print(one.row(), flush=True)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump([one.as_dict() for one in figures], file, indent=2)

@@ -12,11 +12,10 @@ from figures import Figures
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.invite import Invite, encode_invite
 
-_RUNS = 40
 _TARGETS = {"pypi": "median under 40 ms", "debian": "median under 60 ms"}
 
 
-def measure(bin_dirs: dict[str, str]) -> list[Figures]:
+def measure(bin_dirs: dict[str, str], runs: int) -> list[Figures]:
     """Start each stack's client and a bare interpreter in turn."""
     figures = []
     for stack, bin_dir in bin_dirs.items():
@@ -28,7 +27,7 @@ def measure(bin_dirs: dict[str, str]) -> list[Figures]:
             sock.bind(("127.0.0.1", 0))
             sock.settimeout(10)
             environment = _enroll(bin_dir, home, sock.getsockname()[1])
-            for _ in range(_RUNS):
+            for _ in range(runs):
                 knocks.append(_first_packet(bin_dir, environment, sock))
                 bare.append(_bare(bin_dir))
         name = f"spassh proxy: start to first packet, {stack}"
