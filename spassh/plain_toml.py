@@ -2,7 +2,7 @@
 
 At each login a profile is read, and tomllib would take 12 ms to load for it. So this
 reads a file of lines like those below, and of anything else it says that it is for
-tomllib. What it does read, it reads as tomllib would (ADR 0008).
+tomllib. What it does read, it reads as tomllib would (ADR 0025).
 
     # a comment
     name = "server.example"

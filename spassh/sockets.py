@@ -1,7 +1,7 @@
 """Sockets that `with` closes, without the 7 ms that the socket module takes to load.
 
 That module is written in Python around `_socket`, which has all that we need: what it
-adds is names for numbers, and what is here (ADR 0008).
+adds is names for numbers, and what is here (ADR 0025).
 """
 
 from __future__ import annotations

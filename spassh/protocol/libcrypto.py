@@ -1,7 +1,7 @@
 """X25519 and ChaCha20-Poly1305 from OpenSSL's own library, by ctypes.
 
 The `cryptography` library calls the same code, but takes 15 to 90 ms more to load
-(ADR 0021). A client that knocks needs no more than this: nothing is decrypted here.
+(ADR 0024). A client that knocks needs no more than this: nothing is decrypted here.
 
 To import this module fails with ImportError where the library is missing, is another
 one, or refuses these algorithms, as it may in FIPS mode. `primitives` is where it is
@@ -24,6 +24,9 @@ from ctypes import (
     c_ubyte,
     c_void_p,
 )
+
+# Only glibc has it, and without it this module is not for the system.
+from os import RTLD_DEEPBIND
 
 from .errors import Unauthentic
 from .limits import AEAD_TAG_SIZE, COMMAND_DATAGRAM, KEY_SIZE
@@ -97,7 +100,9 @@ def _load() -> CDLL:
         ImportError: it is not there, or one of them is not.
     """
     try:
-        library = CDLL(_NAME)
+        # A Python that has an OpenSSL of its own inside may export the same names, and
+        # then the library would call functions of another version instead of its own.
+        library = CDLL(_NAME, RTLD_DEEPBIND)
         for name, (result, *arguments) in _DECLARATIONS.items():
             function = getattr(library, name)
             function.argtypes = arguments

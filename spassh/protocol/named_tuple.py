@@ -1,7 +1,7 @@
 """NamedTuple as typing has it, without the 10 ms that typing takes to load.
 
 Type checkers are shown the one of typing. At run time there is this one, which does
-what we use of it and no more (ADR 0008).
+what we use of it and no more (ADR 0025).
 """
 
 TYPE_CHECKING = False

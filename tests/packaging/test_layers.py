@@ -44,7 +44,7 @@ WORLD = {
 }
 """Files, sockets, clocks, randomness and other programs."""
 
-FOREIGN = {"spassh.protocol.libcrypto": {"ctypes"}}
+FOREIGN = {"spassh.protocol.libcrypto": {"ctypes", "os"}}
 """A library that computes is no more of the world than `cryptography` is."""
 
 

@@ -6,6 +6,7 @@ what is made and freed, and of each argument that is no use.
 
 import ctypes
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -204,6 +205,7 @@ def test_whatever_call_fails_all_is_freed_once(
 
 def import_anew(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delitem(sys.modules, libcrypto.__name__)
+    monkeypatch.setattr(protocol, "libcrypto", libcrypto)
     return importlib.import_module(libcrypto.__name__)
 
 
@@ -227,7 +229,7 @@ class Altered:
 def test_without_the_library_there_is_an_import_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(name: str) -> None:
+    def missing(name: str, _: int) -> None:
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
@@ -235,11 +237,35 @@ def test_without_the_library_there_is_an_import_error(
         import_anew(monkeypatch)
 
 
+def test_the_library_calls_its_own_functions_whatever_python_has_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else those of another version may be called, which end in a crash."""
+    modes = []
+
+    def load(name: str, mode: int) -> ctypes.CDLL:
+        modes.append(mode)
+        real: ctypes.CDLL = libcrypto.CDLL(name, mode)
+        return real
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    import_anew(monkeypatch)
+    assert modes == [os.RTLD_DEEPBIND]
+
+
+def test_without_a_way_to_be_sure_of_that_there_is_an_import_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(os, "RTLD_DEEPBIND")
+    with pytest.raises(ImportError, match="RTLD_DEEPBIND"):
+        import_anew(monkeypatch)
+
+
 @pytest.mark.parametrize("name", libcrypto._DECLARATIONS)
 def test_with_a_function_missing_there_is_an_import_error(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Altered(missing=name))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_: Altered(missing=name))
     with pytest.raises(ImportError, match=f"undefined symbol: {name}$"):
         import_anew(monkeypatch)
 
@@ -255,7 +281,7 @@ def test_with_a_function_missing_there_is_an_import_error(
 def test_with_a_function_that_refuses_there_is_an_import_error(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Altered(failing=name))
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_: Altered(failing=name))
     expected = "low-order" if name == "EVP_PKEY_derive" else name
     with pytest.raises(ImportError, match=f"^libcrypto.so.3: {expected}"):
         import_anew(monkeypatch)
