@@ -1,6 +1,5 @@
 """An invite under a passphrase, for a way on which others can read it (section 7.3)."""
 
-from typing import NamedTuple
 from unicodedata import normalize
 
 from .crypto import decrypt, encrypt
@@ -17,6 +16,7 @@ from .limits import (
     SCRYPT_COST,
     SCRYPT_PARALLELISM,
 )
+from .named_tuple import NamedTuple
 
 PREFIX = "spassh-sealed-1-"
 
