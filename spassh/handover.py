@@ -19,11 +19,19 @@ def can_pass(stdout: int = _STDOUT) -> bool:
 
     With `ProxyUseFdpass yes` it is. Programs that read ssh_config and know no such
     thing give us pipes, and are served by the relay all the same, as is Windows.
+    libssh gives us a socket like that of ssh, but it talks over it from the beginning.
     """
     if not hasattr(socket, "SCM_RIGHTS") or not S_ISSOCK(os.fstat(stdout).st_mode):
         return False
     with Socket(fileno=os.dup(stdout)) as sock:
-        return sock.family == socket.AF_UNIX
+        return sock.family == socket.AF_UNIX and not _has_data(sock)
+
+
+def _has_data(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
 
 
 def pass_socket(sock: socket.socket, stdout: int = _STDOUT) -> None:

@@ -62,6 +62,18 @@ def test_output_that_takes_no_socket_is_recognised(tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_whoever_talks_over_the_socket_already_is_served_by_the_relay(
+    to_ssh: tuple[socket.socket, socket.socket],
+) -> None:
+    """libssh gives its ProxyCommand a socket, too, and sends its version at once."""
+    ours, theirs = to_ssh
+    theirs.sendall(b"SSH-2.0-libssh\r\n")
+    assert not can_pass(ours.fileno())
+    assert ours.recv(99) == b"SSH-2.0-libssh\r\n"
+    theirs.shutdown(socket.SHUT_WR)
+    assert can_pass(ours.fileno())
+
+
 def test_a_system_that_passes_no_descriptors_takes_no_socket(
     to_ssh: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
