@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from lab.inside import Silence, another_server, door, port_answers, udp
+from lab.inside import Silence, another_host, door, port_answers, udp
 from lab.knocker import Knocker
 from lab.network import CLIENT4, Host, Network, wait_for
 from lab.programs import Spasshd
@@ -179,9 +179,9 @@ def servers(directory: str, case: Case) -> Iterator[list[Victims]]:
     with ExitStack() as stack:
         network = Network(BIN_DIRS["pypi"])
         stack.callback(network.close)
-        hosts = [another_server(network, at) for at in range(AT_ONCE)]
+        hosts = [another_host(network, at) for at in range(AT_ONCE)]
         if case.to:
-            inner, address = another_server(network, AT_ONCE)
+            inner, address = another_host(network, AT_ONCE)
             assert address == case.to
             stack.enter_context(door(inner))
 

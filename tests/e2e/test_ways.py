@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab.network import SERVER4, SERVER6, STRANGER4
-from lab.programs import EXAMPLE, Client, Spasshd, Sshd
+from lab.programs import RELAY_LINES, Client, Spasshd, Sshd
 
 from .conftest import Lab
 
@@ -39,14 +39,7 @@ def client(lab: Lab, server: Spasshd) -> Client:
 
 def configuration(client: Client, *lines: str) -> list[str]:
     """Return options for ssh with a file: the ssh of a ProxyJump is given no others."""
-    path = os.path.join(client.directory, "config")
-    options = [word for word in client.ssh_options if "=" in word]
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-        file.write("Host *\n")
-        file.writelines(f"    {option.replace('=', ' ', 1)}\n" for option in options)
-        file.write(f"Include {EXAMPLE}\n")
-    return ["-F", path]
+    return ["-F", client.write_config(*lines)]
 
 
 def test_a_jump_through_a_guarded_bastion_needs_nothing_more(
@@ -125,3 +118,28 @@ def test_a_profile_may_name_what_the_user_wrote(client: Client) -> None:
     assert client.run("ssh", *options, "web", "echo", "hello").stdout == "hello\n"
     client.set_hosts("root@w*")
     assert client.run("ssh", *options, "web", "echo", "hello").stdout == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((), "port 22 of v4.server.test stays shut: no answer within 3 s"),
+        (RELAY_LINES, "Connection timed out during banner exchange"),
+    ],
+    ids=["fdpass", "relay"],
+)
+def test_ssh_with_a_timeout_waits_for_the_socket_and_not_for_the_relay(
+    lab: Lab, client: Client, lines: tuple[str, ...], said: str
+) -> None:
+    """Its ConnectTimeout begins when it has a connection, and a relay is one."""
+    with open(client.profile, encoding="utf-8") as file:
+        text = file.read()
+    with open(client.profile, "w", encoding="utf-8") as file:
+        # Where nobody hears the knock.
+        file.write(text.replace("port = 62201", "port = 62202"))
+    client.set_profile("timeout = 3")
+    options = configuration(client, *lines)
+    argv = ["ssh", *options, "-o", "ConnectTimeout=1", "v4.server.test", "true"]
+    failed = client.run(*argv, check=False)
+    assert failed.returncode == 255
+    assert said in failed.stderr.splitlines()[0]

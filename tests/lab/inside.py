@@ -55,8 +55,8 @@ def ask_kernel(host: Host, work: Callable[[], _T]) -> _T:
         return inside(host, work)
 
 
-def another_server(network: Network, number: int) -> tuple[Host, str]:
-    """Put one more server, below 100, on the wire; return it and its address."""
+def another_host(network: Network, number: int) -> tuple[Host, str]:
+    """Put one more host, below 100, on the wire; return it and its address."""
     host = Host(f"{network.prefix}-s{number}", network.server.environment)
     network.hosts.append(host)
     address = f"192.0.2.{100 + number}"

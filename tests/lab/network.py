@@ -137,7 +137,7 @@ class Host:
         self._processes.append(process)
         return process
 
-    def running(self, words: str) -> list[int]:
+    def running(self, words: str = "") -> list[int]:
         """Return the processes in here with `words` in their command lines."""
         found = []
         for pid in run(["ip", "netns", "pids", self.name]).stdout.split():
@@ -164,6 +164,11 @@ class Host:
                         pipe.close()
         run(["ip", "netns", "delete", self.name], check=False)
         shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
+
+
+def _port_of(host: Host) -> str:
+    """Return what the switch's port is called that leads to a host."""
+    return "p" + host.name.rsplit("-", 1)[1]
 
 
 class Network:
@@ -197,7 +202,7 @@ class Network:
         return made
 
     def _join(self, host: Host, v4: str, v6: str) -> None:
-        port = "p" + host.name.rsplit("-", 1)[1]
+        port = _port_of(host)
         peer = ["peer", "name", "eth0", "netns", host.name]
         self.wire.run(["ip", "link", "add", port, "type", "veth", *peer])
         self.wire.run(["ip", "link", "set", port, "master", "switch", "up"])
@@ -218,22 +223,27 @@ class Network:
             file.write("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
 
     @contextmanager
-    def impaired(self, delay: float, loss: float, seed: int) -> Iterator[None]:
-        """Put a bad link before the server.
+    def impaired(
+        self, delay: float, loss: float, seed: int, host: Host | None = None
+    ) -> Iterator[None]:
+        """Put a bad link before a host.
 
         Args:
             delay: of each frame, in milliseconds.
             loss: in percent of the frames.
             seed: for the choice of these.
+            host: which one, if not the server.
         """
-        # pserver, which leads to the server, leaves the switch for a pair of its own.
-        pair = ["link", "add", "near", "type", "veth", "peer", "name", "far"]
+        # The port that leads to the host leaves the switch for a pair of its own.
+        port = _port_of(host or self.server)
+        near, far = f"n{port}", f"f{port}"
+        pair = ["link", "add", near, "type", "veth", "peer", "name", far]
         self.wire.run(["ip", *pair])
-        self.wire.run(["ip", "link", "set", "pserver", "nomaster"])
-        self.wire.run(["ip", "link", "set", "near", "master", "switch", "up"])
-        self.wire.run(["ip", "link", "set", "far", "up"])
+        self.wire.run(["ip", "link", "set", port, "nomaster"])
+        self.wire.run(["ip", "link", "set", near, "master", "switch", "up"])
+        self.wire.run(["ip", "link", "set", far, "up"])
         program = os.path.join(os.path.dirname(__file__), "impair.py")
-        words = [program, "far", "pserver", str(delay), str(loss), str(seed)]
+        words = [program, far, port, str(delay), str(loss), str(seed)]
         link = self.wire.popen(
             [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -243,8 +253,8 @@ class Network:
             yield
         finally:
             lost, _ = link.communicate()
-            self.wire.run(["ip", "link", "delete", "near"])
-            self.wire.run(["ip", "link", "set", "pserver", "master", "switch"])
+            self.wire.run(["ip", "link", "delete", near])
+            self.wire.run(["ip", "link", "set", port, "master", "switch"])
         if loss >= _MUCH_LOSS and not int(lost):
             raise LabError("the bad link has lost nothing")
 

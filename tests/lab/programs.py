@@ -75,7 +75,7 @@ class Sshd(Daemon):
                 f"SetEnv HOME={home} PATH={host.environment['PATH']}\n"
                 f"HostKey {host_key}\nAuthorizedKeysFile {self.user_key}.pub\n"
                 "Port 22\nPermitRootLogin yes\nStrictModes no\nUsePAM no\n"
-                "PidFile none\nMaxStartups 100\nUseDNS no\n"
+                "PidFile none\nMaxStartups 100\nLoginGraceTime 600\nUseDNS no\n"
                 "Subsystem sftp internal-sftp\nPrintMotd no\nPrintLastLog no\n"
             )
         super().__init__(
@@ -175,6 +175,7 @@ class Client:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self.host = host
         self.directory = directory
+        self.user_key = user_key
         self.environment = host.environment | {
             "HOME": directory,
             "SPASSH_CONFIG_HOME": os.path.join(directory, "spassh"),
@@ -224,6 +225,22 @@ class Client:
         with open(self.profile, "w", encoding="utf-8") as file:
             file.write(text)
 
+    def write_config(self, *lines: str, name: str = "config") -> str:
+        """Write an ssh_config, the example's after `lines`, and return its path.
+
+        It is for what starts ssh by itself, and gives it no options of ours.
+        """
+        path = os.path.join(self.directory, name)
+        options = [word for word in self.ssh_options if "=" in word]
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+            file.write("Host *\n")
+            file.writelines(
+                f"    {option.replace('=', ' ', 1)}\n" for option in options
+            )
+            file.write(f"Include {EXAMPLE}\n")
+        return path
+
     def ssh(
         self, *words: str, check: bool = True, text: str = "", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
@@ -233,6 +250,8 @@ class Client:
 
 RELAY = ("-o", "ProxyUseFdpass=no", "-o", "ProxyCommand=spassh proxy %h %p")
 """Options for ssh that turn the example's descriptor passing into a relay."""
+RELAY_LINES = ("Host *", "ProxyUseFdpass no", "ProxyCommand spassh proxy -- %h %p")
+"""The same as lines of an ssh_config."""
 
 
 @contextmanager
