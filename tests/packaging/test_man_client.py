@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from lab.transfers import TRANSFERS
 
 from spassh import profile
 from spassh.protocol.limits import DEFAULT_KNOCK_PORT
@@ -138,6 +139,12 @@ def test_the_synopsis_has_every_option_and_argument() -> None:
 def test_the_page_and_the_profile_have_the_same_keys() -> None:
     heads = items("spassh.toml.5", "with these keys", ".Ss")
     assert [head.removeprefix("Ic ") for head in heads] == list(profile._REQUIREMENTS)
+
+
+def test_the_page_has_a_word_about_every_program_that_is_tried() -> None:
+    section = read("spassh.1").split(".Ss Other programs")[1].split(".Sh ")[0]
+    words = set(re.findall(r"\w+", section))
+    assert {name.split()[0] for name in TRANSFERS} <= words
 
 
 def test_the_page_has_the_limits_of_the_profile() -> None:
