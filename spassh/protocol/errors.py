@@ -45,4 +45,4 @@ class Replayed(PacketError):
 
 
 class TextFormError(ValueError):
-    """A key or an invite is not in its text form (PROTOCOL.md section 7)."""
+    """A key, an invite (PROTOCOL.md section 7) or a finding is not in its text form."""
