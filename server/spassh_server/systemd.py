@@ -4,6 +4,13 @@ import os
 
 from .localsocket import LocalSocket
 
+_DIRECTORY = "/run/systemd/system"
+
+
+def is_service_manager() -> bool:
+    """Tell whether systemd is the service manager: sd_booted(3)."""
+    return os.path.isdir(_DIRECTORY)
+
 
 class Notifier:
     """A line to the service manager, if there is one.

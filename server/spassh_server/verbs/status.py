@@ -1,12 +1,12 @@
 """spasshd status: the daemon's counters, and the live grants as the kernel has them."""
 
-import contextlib
 import json
 from argparse import Namespace
-from typing import Any, Final
+from typing import Any
 
 from .. import config, control, events
 from ..addresses import text
+from ..answer import daemon_state
 from ..clock import booted_ms, monotonic_ms, wall_clock
 from ..config import Config
 from ..events import printable
@@ -14,18 +14,6 @@ from ..firewall import FirewallError
 from ..firewall.select import choose
 from ..toml import ConfigError
 from ..trial import Trial, on_trial, read_trial, settings_of
-
-_KINDS: Final = {
-    "ready": bool,
-    "pid": int,
-    "users": int,
-    "widths": list,
-    "counters": dict,
-    "remembered": int,
-    "store_problem": str,
-    "capture_drops": int,
-}
-"""What the daemon answers."""
 
 
 def run(options: Namespace) -> int:
@@ -42,12 +30,12 @@ def run(options: Namespace) -> int:
 def state_of(settings: Config) -> dict[str, Any]:
     """Return what the daemon and the kernel know, ready for JSON."""
     state: dict[str, Any] = {"running": False}
-    with contextlib.suppress(control.NotRunningError):
-        answer = control.ask(settings.run_dir, control.STATUS)
-        if _is_whole(answer):
-            state = {"running": True} | {key: answer[key] for key in _KINDS}
-        else:
-            events.error("the answer of spasshd makes no sense", "restart spasshd")
+    try:
+        state = {"running": True} | daemon_state(settings)
+    except control.NoAnswerError:
+        events.error("the answer of spasshd makes no sense", "restart spasshd")
+    except control.NotRunningError:
+        pass
     state["protect"] = [str(port) for port in settings.protect]
     state["trial"] = None
     trial = _trial(settings)
@@ -92,24 +80,6 @@ def _trial(settings: Config) -> Trial | None:
         events.error(error, error.hint)
         return None
     return trial if on_trial(settings, trial) else None
-
-
-def _is_count(value: object) -> bool:
-    # Larger ones are no numbers to those who read the metrics.
-    return isinstance(value, int) and 0 <= value < 1 << 63
-
-
-def _is_whole(answer: dict[str, Any]) -> bool:
-    """Tell whether the listener, who may have been taken over, has answered as we do.
-
-    What the strings say is of no account here.
-    """
-    return (
-        all(type(answer.get(key)) is kind for key, kind in _KINDS.items())
-        and all(_is_count(answer[key]) for key, kind in _KINDS.items() if kind is int)
-        and all(map(_is_count, answer["counters"].values()))
-        and all(type(one) is str for one in answer["widths"])
-    )
 
 
 def _print(state: dict[str, Any]) -> None:

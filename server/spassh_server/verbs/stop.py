@@ -10,13 +10,12 @@ from ..daemon import is_alive
 from ..firewall import FirewallError
 from ..firewall.select import BACKENDS, choose
 from ..salvage import salvage
+from ..systemd import is_service_manager
 from ..toml import ConfigError
 from ..trial import clear_trial
 
 _PATIENCE = 30
 """Seconds for both programs to end: a granter may be busy with the firewall."""
-_SYSTEMD = "/run/systemd/system"
-"""It is there if systemd is the service manager: sd_booted(3)."""
 _MOMENT = 3
 """Seconds for a granter to notice that its listener was killed."""
 
@@ -41,7 +40,7 @@ def run(options: Namespace) -> int:
     if not running and not options.open:
         events.error("spasshd is not running")
         return 3
-    if not running and os.path.isdir(_SYSTEMD):
+    if not running and is_service_manager():
         text = "a unit that starts spasshd again closes the ports: 'systemctl stop' it"
         events.say("note", text=text)
     return _open(settings) if options.open else 0

@@ -1,0 +1,73 @@
+"""Mistakes that can be found without starting the daemon: for `check` and `doctor`."""
+
+import os
+import socket
+from collections.abc import Iterable
+
+from .accounts import find_account
+from .config import Config
+from .daemon import load_server_keys
+from .firewall import Firewall, Width
+from .privsep.programs import find_accounts
+from .toml import ConfigError
+from .users import User
+
+
+def find_problems(settings: Config) -> list[ConfigError]:
+    """Return what keeps the daemon from starting: keys, accounts, programs."""
+    problems = []
+    for part in (load_server_keys, find_account, find_accounts):
+        try:
+            part(settings)
+        except ConfigError as error:
+            problems.append(error)
+    return problems
+
+
+def foreign_state(settings: Config) -> list[str]:
+    """Say if state_dir is not the listener's: spasshd.service makes it for _spassh."""
+    try:
+        owner = os.stat(settings.state_dir).st_uid
+    except OSError:
+        return []
+    account = find_account(settings)
+    if owner == account.uid:
+        return []
+    what = f"state_dir belongs to uid {owner}, and 'user' is {settings.user}"
+    return [f"{what}: as a service, spasshd may not start"]
+
+
+def missing_interfaces(settings: Config) -> list[str]:
+    """Return the interfaces that are waited for: a typing error, or a VPN to come."""
+    return [name for name in settings.interfaces if not _is_there(name)]
+
+
+def unusable_widths(firewall: Firewall, users: Iterable[User]) -> list[str]:
+    """Name the users who could be granted nothing, or nothing without a source port."""
+    warnings = []
+    for user in users:
+        usable = user.widths & firewall.widths
+        names = ", ".join(width.label for width in sorted(user.widths))
+        if not usable:
+            warnings.append(
+                f"{firewall.name} can do none of the widths of {user.name}: {names}"
+            )
+        elif usable == {Width.FLOW}:
+            warnings.append(
+                f"{user.name} is let in only where no NAT rewrites source ports"
+            )
+    return warnings
+
+
+def with_open_invites(users: Iterable[User], now: int) -> list[str]:
+    """Return who has keys that somebody may have seen on their way to the client."""
+    return [
+        user.name for user in users if any(key.is_open_invite(now) for key in user.keys)
+    ]
+
+
+def _is_there(interface: str) -> bool:
+    try:
+        return interface == "any" or bool(socket.if_nametoindex(interface))
+    except OSError:
+        return False
