@@ -78,6 +78,14 @@ class Foreign:
         checks = [partial(_complaint, make) for make in self._gates(self._hooks)]
         return early + [text for text in attempt_all(checks) if text]
 
+    def missing(self) -> list[str]:
+        """Name the chains that do not begin with our rule, and ought to.
+
+        Changes nothing. `ensure` puts it there.
+        """
+        gates = (make() for make in self._gates(self._hooks))
+        return [gate.place for gate in gates if not gate.stands()]
+
     def _gates(self, hooks: tuple[str, ...]) -> Iterator[_MakeGate]:
         if not hooks:
             return

@@ -30,6 +30,15 @@ class IptablesGate:
             self._xtables.apply(lines)
         return bool(lines)
 
+    @property
+    def place(self) -> str:
+        """The name of the chain, and whose it is."""
+        return f"{self._chain} of {self._xtables.program}"
+
+    def stands(self) -> bool:
+        """Tell whether `ensure` has nothing to do. Changes nothing."""
+        return not render_repair(self._chain, self._rules, self._settings)
+
     def check(self) -> None:
         """Do nothing: whoever can read these rules can write them."""
 

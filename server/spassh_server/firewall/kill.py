@@ -104,7 +104,7 @@ def end_sessions(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> int:
         FirewallError: it could not be done.
     """
     try:
-        flows = _flows(addresses, ports)
+        flows = find_flows(addresses, ports)
         # The sockets first: then conntrack still knows what their resets belong to.
         ended = _destroy_sockets(addresses, ports, {flow.connection for flow in flows})
         ended |= _forget(flows)
@@ -192,7 +192,7 @@ def parse_socket(body: bytes) -> tuple[Connection, bytes]:
     return Connection(_TCP, client, server), request
 
 
-def _flows(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> list[Flow]:
+def find_flows(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> list[Flow]:
     """Return what conntrack has of the clients' connections to `ports`."""
     found: list[Flow] = []
     # Of a connection that is older than conntrack, the server may have spoken first.
@@ -205,6 +205,17 @@ def _flows(addresses: frozenset[bytes], ports: tuple[Port, ...]) -> list[Flow]:
         if Port(flow.connection.protocol, flow.asked.port) in ports
         and (flow.asked != flow.connection.server or _is_ours(flow.asked.address))
     ]
+
+
+def tells_flows() -> bool:
+    """Tell whether this kernel says at all what conntrack has."""
+    query = render_flow_query(socket.AF_INET, _ORIGINAL)
+    try:
+        with Netlink(NETFILTER) as netlink:
+            next(netlink.dump(_CT_GET, query), None)
+    except OSError:
+        return False
+    return True
 
 
 def _flow_queries(

@@ -43,6 +43,10 @@ class NativeGate:
         """See that a chain that may drop begins with our rule; say if it did not."""
         return self._apply(self._wanted())
 
+    def stands(self) -> bool:
+        """Tell whether `ensure` has nothing to do. Changes nothing."""
+        return not self._wanted()
+
     def check(self) -> None:
         """Have the kernel judge what `ensure` would do, without doing it.
 

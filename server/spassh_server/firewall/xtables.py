@@ -67,6 +67,10 @@ class Xtables:
             return None
         return listing.decode(errors="replace").splitlines()
 
+    def all_rules(self, table: str) -> list[str]:
+        """Return the rules of all chains of a `table` that is there."""
+        return (self._ask(table, "-S") or b"").decode(errors="replace").splitlines()
+
     def delete(self, chain: str, rule: str, table: str = FILTER) -> bool:
         """Delete one such `rule`, and tell whether there was one.
 
