@@ -139,6 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _verb(verbs, "check", "check", "find mistakes in configuration and users")
+    doctor = _verb(
+        verbs, "doctor", "doctor", "look for what keeps people out, or lets them in"
+    )
+    doctor.add_argument("--json", action="store_true", help="as JSON on one line")
     explain = _verb(verbs, "explain", "explain", "say what would happen to a packet")
     explain.add_argument(
         "packet",

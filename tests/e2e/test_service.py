@@ -1,6 +1,8 @@
 """The unit that we ship, under the real systemd."""
 
+import json
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Iterator
@@ -144,3 +146,30 @@ def test_ports_are_protected_and_on_trial_from_inside_the_sandbox(
         service.machine.run("systemctl", "restart", "spasshd")
         assert not port_answers(network.client, SERVER4, 22, 0.3)
     assert "error" not in service.journal
+
+
+@pytest.mark.parametrize("service", ["nftables"], indirect=True)
+def test_the_doctor_sees_that_nothing_starts_the_service_at_boot(
+    network: Network, service: Service
+) -> None:
+    Knocker(service, "alice")
+    started(network, service)
+
+    def findings() -> dict[str, dict[str, str]]:
+        done = service.machine.run("spasshd", "doctor", "--json", check=False)
+        return {one["check"]: one for one in json.loads(done.stdout)["findings"]}
+
+    found = findings()
+    assert found["boot"]["result"] == "problem"
+    remedy = found["boot"]["remedy"]
+    assert remedy == "systemctl enable spasshd.service"
+    for check in ("configuration", "users", "daemon", "order", "capture", "store"):
+        assert found[check]["result"] == "ok", found[check]
+    service.machine.run(*shlex.split(remedy))
+    assert findings()["boot"]["result"] == "ok"
+
+    service.machine.run("systemctl", "stop", "spasshd")
+    daemon = findings()["daemon"]
+    assert daemon["result"] == "problem"
+    service.machine.run(*shlex.split(daemon["remedy"]))
+    assert findings()["daemon"]["result"] == "ok"
