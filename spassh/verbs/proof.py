@@ -1,19 +1,28 @@
 """A knock as a login sends it, and what the server saw of it."""
 
 import os
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from ..errors import UnreachableError, lower_reason
 from ..knock import Knocker
 from ..profile import Profile, load_keys
-from ..resolve import Resolving
+from ..resolve import Address, Resolving
 from .remote import Grant, Spasshd
 from .ssh import Settings
 
 # As at a login: some NATs change the ports of TCP and not those of UDP, and there only
 # a knock that names no port helps. And a datagram may be lost.
 _NARROW: Final = (True, False, True, False)
+
+
+class Seen(NamedTuple):
+    """What the server saw of our knocks."""
+
+    grants: list[Grant]
+    """What it lets us in to, if one of them was granted."""
+    grew: dict[str, int]
+    """Which of its counters grew, and by how much."""
 
 
 class _Witnessed(Knocker):
@@ -38,12 +47,25 @@ class Prover:
         settings: Settings,
         home: str,
         utc_ms: Callable[[], int],
+        addresses: Sequence[Address] = (),
     ) -> None:
-        """Knock as whom `home` says at what `settings` says, when it is `utc_ms`."""
+        """Knock as whom `home` says at what `settings` says, when it is `utc_ms`.
+
+        The host is resolved before each knock, unless its `addresses` are known.
+        """
         self._spasshd = spasshd
         self._settings = settings
         self._home = home
         self._utc_ms = utc_ms
+        self._addresses = addresses
+
+    def look(self, profile: Profile) -> Seen:
+        """Knock until the server lets us in, a few times at most; return what it saw.
+
+        Raises:
+            SpasshError: the server does not say, or no knock could be sent.
+        """
+        return self._look(profile, lambda _: True)
 
     def knock(self, profile: Profile) -> list[Grant]:
         """Knock until the server lets us in, and return what it lets in.
@@ -70,6 +92,12 @@ class Prover:
     def _knock(
         self, profile: Profile, is_ours: Callable[[_Witnessed], bool]
     ) -> list[Grant]:
+        grants, grew = self._look(profile, is_ours)
+        if not grants:
+            raise self._spasshd.shut(grew, profile.port)
+        return grants
+
+    def _look(self, profile: Profile, is_ours: Callable[[_Witnessed], bool]) -> Seen:
         before = self._spasshd.running_status().counters
         keys = load_keys(profile, self._home)
         host, port = profile.name or self._settings.host, self._settings.port
@@ -78,7 +106,8 @@ class Prover:
             knocker = _Witnessed(
                 profile, keys, port, self._utc_ms, os.urandom, narrow=narrow
             )
-            _knock_everywhere(knocker, host, port, narrow=narrow)
+            addresses = self._addresses or Resolving(host, port).wait()
+            _knock_everywhere(knocker, host, addresses, narrow=narrow)
             after = self._spasshd.running_status()
             grew = {
                 name: count - before.get(name, 0)
@@ -88,8 +117,8 @@ class Prover:
             # Not every packet filter keeps whose a grant is.
             grants = [one for one in after.grants if one.user in {profile.user, ""}]
             if grants and "granted" in grew and is_ours(knocker):
-                return grants
-        raise self._spasshd.shut(grew, profile.port)
+                return Seen(grants, grew)
+        return Seen([], grew)
 
 
 def told(grant: Grant) -> str:
@@ -100,10 +129,12 @@ def told(grant: Grant) -> str:
     )
 
 
-def _knock_everywhere(knocker: Knocker, host: str, port: int, *, narrow: bool) -> None:
+def _knock_everywhere(
+    knocker: Knocker, host: str, addresses: Sequence[Address], *, narrow: bool
+) -> None:
     """Knock at every address of the host that there is a way to."""
     sent, problem = False, ""
-    for address in Resolving(host, port).wait():
+    for address in addresses:
         try:
             # Nobody connects, so the port that was named is of no use.
             knocker.knock(address, narrow=narrow).close()

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import SpasshError
 from ..protocol.errors import TextFormError
+from ..protocol.finding import Finding, decode_findings
 from ..protocol.invite import Invite, decode_invite
 from .ssh import Done, Ssh
 
@@ -142,6 +143,21 @@ class Spasshd:
         if done.status:
             raise self._failed(done)
         raise self._nonsense()
+
+    def findings(self) -> list[Finding]:
+        """Return what `spasshd doctor` finds there.
+
+        Raises:
+            SpasshError: that did not work.
+        """
+        done = self._run("doctor", "--json")
+        for line in done.output.splitlines():
+            try:
+                answer = json.loads(line)
+                return decode_findings(answer["findings"])
+            except (ValueError, TypeError, KeyError, RecursionError):
+                continue  # What some start-up file of the shell prints.
+        raise self._failed(done)
 
     def running_status(self) -> Status:
         """Do the same, and see that spasshd runs.

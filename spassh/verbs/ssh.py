@@ -4,14 +4,16 @@ It gets an argument list and no shell of this computer. The server's shell reads
 is to run there, so that is made of words which mean themselves to every shell.
 """
 
+import math
 import os
 import re
 import selectors
+import signal
 import subprocess  # noqa: TID251 - this is the one place where the client starts one
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from shutil import which
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Final, NamedTuple
 
 from ..errors import SpasshError, UsageError, lower_reason
@@ -39,7 +41,13 @@ _FIRST: Final = (
     " an invite of 'spasshd user add'"
 )
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._:%=/-]+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._:%=/+-]+")
+
+LOGIN_TIMEOUT: Final = 20.0
+"""Seconds for a login where nobody has anything to type."""
+
+_FAREWELL: Final = 10.0
+"""Seconds to end a session in, whatever time is left for anything else."""
 
 _SOBER: Final = (
     *("-a", "-x", "-T"),
@@ -48,6 +56,9 @@ _SOBER: Final = (
     *("-o", "RemoteCommand=none"),
 )
 """What ssh_config(5) may say for a login, and what is in the way of a command."""
+
+_SILENT: Final = (*("-o", "BatchMode=yes"), *("-o", "ConnectTimeout=10"))
+"""For when nobody is to be asked anything."""
 
 
 class Target(NamedTuple):
@@ -73,6 +84,15 @@ class Settings(NamedTuple):
     def goes_through_spassh(self) -> bool:
         """Whether the ProxyCommand is ours."""
         return re.search(r"\bspassh\b.*\sproxy\b", self.proxy) is not None
+
+
+class Explained(NamedTuple):
+    """What ssh says of its configuration for a target."""
+
+    values: dict[str, str]
+    """The first value of each keyword, which is in small letters."""
+    story: list[str]
+    """Which files it has read, and which blocks of them apply: `ssh -v`."""
 
 
 class Done(NamedTuple):
@@ -113,8 +133,23 @@ def parse_target(text: str, port: str = "") -> Target:
 class Ssh:
     """ssh to one target."""
 
-    def __init__(self, target: Target, clock: Callable[[], float], tell: Tell) -> None:
-        """Find the program; `clock` gives seconds, and `tell` takes the story.
+    def __init__(
+        self,
+        target: Target,
+        clock: Callable[[], float],
+        tell: Tell,
+        *,
+        asks: bool = True,
+        deadline: float = math.inf,
+    ) -> None:
+        """Find the program.
+
+        Args:
+            target: whom to log in to.
+            clock: gives seconds.
+            tell: takes the story.
+            asks: whether ssh may ask the user for something.
+            deadline: the time by that clock when all has to be over.
 
         Raises:
             SpasshError: there is none.
@@ -122,7 +157,10 @@ class Ssh:
         self._target = target
         self._clock = clock
         self._tell = tell
+        self._asks = asks
+        self._deadline = deadline
         self._control = "none"
+        self._uses_shared = False
         # Absolute, so that it stays the same program until we are done.
         self._program = os.path.abspath(which("ssh") or "")
         if not os.path.isfile(self._program):
@@ -135,10 +173,7 @@ class Ssh:
             SpasshError: ssh does not take its configuration.
         """
         done = self._converse(self._argv("-G"))
-        values: dict[str, str] = {}
-        for line in done.output.splitlines():
-            key, _, value = line.partition(" ")
-            values.setdefault(key, value)
+        values = _values(done.output)
         port = values.get("port", "")
         if done.status or not values.get("hostname") or not port.isdecimal():
             raise SpasshError(
@@ -147,6 +182,24 @@ class Ssh:
             )
         proxy = values.get("proxycommand") or values.get("proxyjump", "")
         return Settings(values["hostname"], values.get("user", ""), int(port), proxy)
+
+    def explained(self) -> Explained:
+        """Return all that ssh makes of the target, and where it has it from.
+
+        Raises:
+            SpasshError: it does not say.
+        """
+        done = self._converse(self._argv("-v", "-G"))
+        return Explained(_values(done.output), done.errors.splitlines())
+
+    def is_shared(self) -> bool:
+        """Tell whether a connection is there that ssh lets others use, and use it.
+
+        That is what ControlMaster of ssh_config(5) is for.
+        """
+        self._uses_shared = True
+        self._uses_shared = not self._converse(self._argv("-O", "check")).status
+        return self._uses_shared
 
     @contextmanager
     def session(self, hint: str = _FIRST) -> Iterator[None]:
@@ -159,7 +212,7 @@ class Ssh:
             SpasshError: ssh does not get in, and has said why.
         """
         with TemporaryDirectory(prefix="spassh-") as directory:
-            self._control = os.path.join(directory, "ssh")
+            control = self._control = os.path.join(directory, "ssh")
             options = ("ControlMaster=yes", f"ControlPersist={_LINGER}")
             argv = self._argv("-f", "-N", *(x for o in options for x in ("-o", o)))
             self._tell(f"running {' '.join(argv)}")
@@ -167,16 +220,45 @@ class Ssh:
                 self._log_in(argv, hint)
                 yield
             finally:
-                if os.path.exists(self._control):
+                if os.path.exists(control):
                     with suppress(SpasshError):
-                        self._converse(self._argv("-O", "exit"))
+                        self._converse(self._argv("-O", "exit"), limit=_FAREWELL)
                 self._control = "none"
 
     def _log_in(self, argv: list[str], hint: str) -> None:
+        if not self._asks:
+            self._log_in_silently(argv)
+            return
         # It goes to the background when it is in, and its errors go to the terminal.
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             raise SpasshError(f"ssh does not get in to {self._target.host}", hint)
+
+    def _log_in_silently(self, argv: list[str]) -> None:
+        """Do it without a word on the terminal, and within the time."""
+        # What goes to the background may keep a pipe open, and so this is a file.
+        with TemporaryFile() as errors:
+            # With a group of its own, for its ProxyCommand has to end with it.
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+            seconds = min(LOGIN_TIMEOUT, self._limit())
+            try:
+                status = child.wait(seconds)
+            except subprocess.TimeoutExpired as error:
+                raise self._lost(f"not done after {seconds:.0f} s") from error
+            finally:
+                if child.returncode is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+                    child.wait()
+            errors.seek(0)
+            said = errors.read(MAX_OUTPUT).decode("utf-8", "replace")
+        if status:
+            raise self._lost(Done(status, "", said).complaint)
 
     def run(self, *words: str, stdin: bytes = b"") -> Done:
         """Run a command on the server, to its end.
@@ -198,7 +280,8 @@ class Ssh:
         return [
             self._program,
             *_SOBER,
-            *("-o", f"ControlPath={self._control}"),
+            *(() if self._asks else _SILENT),
+            *(() if self._uses_shared else ("-o", f"ControlPath={self._control}")),
             *(("-p", str(port)) if port else ()),
             *(("-l", login) if login else ()),
             *options,
@@ -206,8 +289,13 @@ class Ssh:
             host,
         ]
 
-    def _converse(self, argv: list[str], stdin: bytes = b"") -> Done:
-        """Start the program, and return what it says within the bounds."""
+    def _converse(
+        self, argv: list[str], stdin: bytes = b"", *, limit: float | None = None
+    ) -> Done:
+        """Start the program, and return what it says within the bounds.
+
+        It takes `limit` seconds at most, or those that a command may take.
+        """
         try:
             child = subprocess.Popen(
                 argv,
@@ -220,16 +308,17 @@ class Ssh:
             raise self._lost(lower_reason(error)) from error
         with child:
             try:
-                output, errors = self._collect(child, stdin)
+                seconds = self._limit() if limit is None else limit
+                output, errors = self._collect(child, stdin, seconds)
             except BaseException:
                 child.kill()
                 raise
         return Done(child.returncode, _text(output), _text(errors))
 
     def _collect(
-        self, child: "subprocess.Popen[bytes]", stdin: bytes
+        self, child: "subprocess.Popen[bytes]", stdin: bytes, limit: float
     ) -> tuple[bytearray, bytearray]:
-        deadline = self._clock() + TIMEOUT
+        deadline = self._clock() + limit
         output, errors = bytearray(), bytearray()
         with selectors.DefaultSelector() as selector:
             for stream, collected in ((child.stdout, output), (child.stderr, errors)):
@@ -243,7 +332,7 @@ class Ssh:
             while selector.get_map():
                 ready = selector.select(max(0.0, deadline - self._clock()))
                 if not ready:
-                    raise self._lost(f"not done after {TIMEOUT:.0f} s")
+                    raise self._lost(f"not done after {limit:.0f} s")
                 for key, _ in ready:
                     data = os.read(key.fd, MAX_OUTPUT)
                     key.data.extend(data)
@@ -253,11 +342,26 @@ class Ssh:
                         raise self._lost(f"more than {MAX_OUTPUT} bytes of output")
         return output, errors
 
+    def _limit(self) -> float:
+        """Return the seconds that a command may take which begins now."""
+        if self._deadline == math.inf:
+            return TIMEOUT
+        return min(TIMEOUT, max(0.0, self._deadline - self._clock()))
+
     def _lost(self, reason: str) -> SpasshError:
         return SpasshError(
             f"ssh to {self._target.host} failed: {reason}",
             "try again: what was done already stays",
         )
+
+
+def _values(text: str) -> dict[str, str]:
+    """Return the first value of each keyword in what `ssh -G` prints."""
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        values.setdefault(key, value)
+    return values
 
 
 def _text(data: bytearray) -> str:

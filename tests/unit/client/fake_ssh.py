@@ -24,15 +24,21 @@ with open(os.path.join(here, "told"), "a") as file:
     file.write(json.dumps(told) + "\\n")
 
 if "-G" in argv:
+    sys.stderr.write(scene["story"])
     for key, value in scene["settings"].items():
         print(key, value)
     if os.path.exists(scene["config"]) and "Include" in open(scene["config"]).read():
         print("proxycommand spassh proxy --fdpass -- %h %p")
     sys.exit(scene["settings_status"])
 if "-N" in argv:
+    if scene["login_hangs"]:
+        time.sleep(600)
+    sys.stderr.write(scene["login_errors"])
     if not scene["login_status"]:
         open(control, "w").close()
     sys.exit(scene["login_status"])
+if "check" in argv:
+    sys.exit(scene["shared_status"])
 if "-O" in argv:
     os.unlink(control)
     sys.exit(0)
@@ -59,6 +65,10 @@ class FakeSsh:
             "settings": {"hostname": "127.0.0.1", "user": "root", "port": "22"},
             "settings_status": 0,
             "login_status": 0,
+            "login_errors": "",
+            "login_hangs": False,
+            "shared_status": 255,
+            "story": "",
             "config": str(self.config),
             "answers": [],
         }

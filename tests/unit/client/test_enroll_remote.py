@@ -8,6 +8,7 @@ from unit.client.fake_ssh import FakeSsh
 from unit.client.parties import CLIENT, invite
 
 from spassh.errors import SpasshError
+from spassh.protocol.finding import Finding, Result
 from spassh.protocol.invite import decode_invite
 from spassh.protocol.keys import PUBLIC, encode_key
 from spassh.ui import silent
@@ -340,3 +341,31 @@ def test_a_status_that_is_refused_is_told(fake_ssh: FakeSsh) -> None:
     fake_ssh.answer("", "spasshd: error: no\n", 1)
     with pytest.raises(SpasshError, match=r"^spasshd on server.example: no$"):
         spasshd().status()
+
+
+FOUND = {"check": "clock", "result": "ok", "seen": "x", "remedy": "", "data": {}}
+
+
+def test_findings_are_found_among_what_a_shell_says(fake_ssh: FakeSsh) -> None:
+    answer = json.dumps({"result": "ok", "findings": [FOUND]})
+    fake_ssh.answer(f"hello\n[1]\n{{}}\n{answer}\n", "", 1)
+    assert spasshd("ann").findings() == [Finding("clock", Result.OK, "x", "", {})]
+    assert fake_ssh.commands == ["env LC_ALL=C sudo -n spasshd doctor --json"]
+
+
+@pytest.mark.parametrize(
+    "output", ["", "[]", "{}", '{"findings": 7}', '{"findings": [{}]}', "[" * 60000]
+)
+def test_findings_that_make_no_sense_are_an_error(
+    fake_ssh: FakeSsh, output: str
+) -> None:
+    fake_ssh.answer(output, "spasshd: error: no\n", 1)
+    with pytest.raises(SpasshError, match=r"^spasshd on server.example: no$"):
+        spasshd().findings()
+
+
+def test_a_server_that_has_no_doctor_says_so(fake_ssh: FakeSsh) -> None:
+    said = "usage: spasshd [-h]\nspasshd: error: argument VERB: invalid choice: 'do'\n"
+    fake_ssh.answer("", said, 2)
+    with pytest.raises(SpasshError, match="argument VERB: invalid choice"):
+        spasshd().findings()

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -167,3 +169,76 @@ def test_a_connection_that_is_lost_is_told(fake_ssh: FakeSsh) -> None:
     fake_ssh.answer("", "Connection closed\n", 255)
     with pytest.raises(SpasshError, match="failed: Connection closed"):
         ssh().run("env")
+
+
+def quiet(clock: Callable[[], float] = lambda: 0.0, deadline: float = 100) -> Ssh:
+    """Return an ssh that must not ask the user for anything."""
+    target = Target("server.example")
+    return Ssh(target, clock, silent, asks=False, deadline=deadline)
+
+
+def test_who_must_not_be_asked_is_not(fake_ssh: FakeSsh) -> None:
+    one = quiet()
+    fake_ssh.answer("1000\n")
+    with one.session():
+        assert one.run("date", "-u", "+%s").output == "1000\n"
+    login, *_, end = fake_ssh.told
+    assert all("BatchMode=yes" in told["argv"] for told in fake_ssh.told)
+    assert {"-f", "-N", "ControlMaster=yes"} <= set(login["argv"])
+    assert end["argv"][-4:-2] == ["-O", "exit"]
+
+
+def test_a_quiet_login_that_fails_says_why_without_a_terminal(
+    fake_ssh: FakeSsh, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake_ssh.set(login_status=255, login_errors="x\nPermission denied (publickey).\n")
+    with pytest.raises(SpasshError) as caught, quiet().session():
+        pytest.fail("there is no session")
+    expected = "ssh to server.example failed: Permission denied (publickey)."
+    assert str(caught.value) == expected
+    assert capfd.readouterr().err == ""
+
+
+def test_a_quiet_login_that_hangs_is_ended(fake_ssh: FakeSsh) -> None:
+    fake_ssh.set(login_hangs=True)
+    with (
+        pytest.raises(SpasshError, match="not done after 0 s"),
+        quiet(deadline=0.1).session(),
+    ):
+        pytest.fail("there is no session")
+
+
+def test_a_command_has_no_more_time_than_there_is(fake_ssh: FakeSsh) -> None:
+    fake_ssh.answer(hangs=True)
+    with pytest.raises(SpasshError, match="not done after 0 s"):
+        quiet(time.monotonic, time.monotonic() + 0.2).run("env")
+
+
+def test_a_session_ends_even_if_there_is_no_time_left(fake_ssh: FakeSsh) -> None:
+    now = [0.0]
+    one = quiet(lambda: now[0])
+    with one.session():
+        now[0] = 101.0
+    assert fake_ssh.is_over()
+
+
+def test_a_connection_that_is_shared_is_used_and_not_ended(fake_ssh: FakeSsh) -> None:
+    one = quiet()
+    assert not one.is_shared()
+    fake_ssh.answer()
+    one.run("env")
+    assert any("ControlPath=none" in word for word in fake_ssh.told[-1]["argv"])
+    fake_ssh.set(shared_status=0)
+    assert one.is_shared()
+    fake_ssh.answer()
+    one.run("env")
+    assert not any("ControlPath" in word for word in fake_ssh.told[-1]["argv"])
+
+
+def test_ssh_explains_where_it_has_its_settings_from(fake_ssh: FakeSsh) -> None:
+    fake_ssh.set(story="debug1: Reading configuration data /x\ndebug1: more\n")
+    fake_ssh.settings(proxyusefdpass="yes")
+    values, story = ssh().explained()
+    assert values["proxyusefdpass"] == "yes"
+    assert story == ["debug1: Reading configuration data /x", "debug1: more"]
+    assert {"-v", "-G"} <= set(fake_ssh.told[-1]["argv"])
