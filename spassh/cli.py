@@ -160,6 +160,18 @@ def _rotate(options: Any) -> None:
     run(target, Clocks(time.monotonic, _utc_ms), tell)
 
 
+def _doctor(options: Any) -> int:
+    from .proxy import Clocks
+    from .verbs.doctor.visit import run
+    from .verbs.ssh import parse_target
+
+    tell = storyteller(time.monotonic, time.monotonic()) if options.verbose else silent
+    target = parse_target(options.host, options.port)
+    clocks = Clocks(time.monotonic, _utc_ms)
+    is_well = run(target, clocks, tell, as_json=options.json)
+    return 0 if is_well else SpasshError.exit_code
+
+
 def _import(options: Any) -> None:
     from .verbs.import_ import run
 
@@ -208,6 +220,7 @@ def _forget(options: Any) -> None:
 
 
 _VERBS: dict[str, Callable[[Any], int | None]] = {
+    "doctor": _doctor,
     "enroll": _enroll,
     "forget": _forget,
     "import": _import,

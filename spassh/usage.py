@@ -29,6 +29,7 @@ def parser() -> _Parser:
     _add_proxy(verbs)
     _add_enroll(verbs)
     _add_rotate(verbs)
+    _add_doctor(verbs)
     _add_import(verbs)
     _add_keygen(verbs)
     _add_knock(verbs)
@@ -133,6 +134,28 @@ def _add_rotate(verbs: "_Verbs[_Parser]") -> None:
     )
     verb.add_argument(
         "-p", dest="port", metavar="PORT", default="", help="the port of sshd there"
+    )
+    verb.add_argument(
+        "-v", "--verbose", action="store_true", help="tell the story, with times"
+    )
+    verb.add_argument(
+        "host", metavar="[LOGIN@]HOST", help="the server, as you give it to ssh"
+    )
+
+
+def _add_doctor(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "doctor",
+        help="say why a login does not work or is slow, and what mends it",
+        description="Look at everything that a login to HOST needs, knock, and ask the"
+        " server if ssh gets in without a question.",
+        allow_abbrev=False,
+    )
+    verb.add_argument(
+        "-p", dest="port", metavar="PORT", default="", help="the port of sshd there"
+    )
+    verb.add_argument(
+        "--json", action="store_true", help="print one object for programs"
     )
     verb.add_argument(
         "-v", "--verbose", action="store_true", help="tell the story, with times"
