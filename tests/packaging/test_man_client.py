@@ -89,7 +89,7 @@ def documented_options() -> set[tuple[str, str]]:
     for head in items("spassh.1", ".Sh DESCRIPTION", "These options stand alone"):
         if head.startswith("Nm Cm "):
             verb = head.split()[2]
-        else:
+        elif not head.startswith("Li "):  # a word that the verb prints
             found |= {(verb, option) for option in flags(head)}
     for head in items("spassh.1", "These options stand alone", ".Sh ENVIRONMENT"):
         found |= {("", option) for option in flags(head)}
