@@ -109,8 +109,7 @@ def through(
         target,
         race.errors.values(),
         plan.timeout,
-        "see that this computer's clock is right, that the knock's UDP port is let"
-        " through, and what the server's log says",
+        _shut_hint(target.host),
     )
 
 
@@ -284,6 +283,23 @@ def _failure(
     return UnreachableError(
         f"cannot reach {target.host}: {lower_reason(errors[0])}",
         "see that the network is up, and that no firewall of this computer forbids it",
+    )
+
+
+def _shut_hint(host: str) -> str:
+    """Return what to do when no knock is answered. To be silent is all there is."""
+    # Not at the top: a login that works has no use for it.
+    from .timekeeping import is_synchronised
+
+    doctor = f"'spassh doctor {host}' looks for the reason"
+    if is_synchronised() is False:
+        return (
+            "nobody keeps the clock of this computer right, and a knock counts for a"
+            f" minute: see 'timedatectl'; {doctor}"
+        )
+    return (
+        f"{doctor}: a wrong clock, a network that drops the knock's UDP, a server that"
+        " does not know the key"
     )
 
 

@@ -3,11 +3,12 @@
 A finding says what was looked at, what was seen, and the command or line that mends it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
+# No login comes by here.
+from collections.abc import Iterable, Mapping, Sequence  # noqa: TID253
+from enum import StrEnum  # noqa: TID253
 from math import isfinite
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple  # noqa: TID253
 
 from .errors import TextFormError
 

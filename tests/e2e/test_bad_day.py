@@ -122,7 +122,7 @@ def nothing(_: Scene) -> None:
 STAYS_SHUT = f"port 22 of {V4} stays shut: no answer within {TIMEOUT} s"
 
 BAD_DAYS = {
-    "the network drops UDP": BadDay(deaf, 6, STAYS_SHUT, "UDP"),
+    "the network drops UDP": BadDay(deaf, 6, STAYS_SHUT, "spassh doctor"),
     "the clock is behind": BadDay(
         clock("-3m"), 6, STAYS_SHUT, "clock", counted="stale"
     ),

@@ -7,6 +7,7 @@ from contextlib import suppress
 import psutil
 
 from spassh.protocol.finding import Finding, Result
+from spassh.timekeeping import is_synchronised
 
 from .. import control
 from ..accounts import find_account
@@ -58,7 +59,6 @@ from .judge_service import (
 from .machine import read_machine
 from .service import ask_systemd
 from .sockets import Session, down_interfaces, own_addresses, read_sockets
-from .timekeeping import is_synchronised
 from .tracking import look_at_conntrack
 
 

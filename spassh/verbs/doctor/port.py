@@ -6,14 +6,18 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ...connect import Knock, Target, through
+from ...connect import Target, through
 from ...errors import RefusedError, ShutError, SpasshError
 from ...resolve import Address
 from ...schedule import Plan
+from ...sockets import Socket
 from ...ui import Tell
 from .greeting import MAX_BYTES, farewell, find_greeting
+
+if TYPE_CHECKING:
+    from ...connect import Knock
 
 UNASKED: Final = 1.0
 """Seconds to see whether a port answers without a knock."""
@@ -25,6 +29,7 @@ _LEAVING: Final = 1.0
 """Seconds for it to hang up after we have said that we leave."""
 
 Clock = Callable[[], float]
+AnySocket = Socket | socket.socket
 
 
 class State(Enum):
@@ -92,7 +97,7 @@ def dial_unasked(
 
 
 def knock_and_connect(
-    target: Target, knock: Knock, clock: Clock, plan: Plan, tell: Tell
+    target: Target, knock: "Knock", clock: Clock, plan: Plan, tell: Tell
 ) -> Opening:
     """Knock at one address as a login does, connect, and hear who is there."""
     began = clock()
@@ -109,7 +114,7 @@ def knock_and_connect(
     return Opening(address, State.OPENS, seconds, hear(sock, clock))
 
 
-def hear(sock: socket.socket, clock: Clock) -> str | None:
+def hear(sock: AnySocket, clock: Clock) -> str | None:
     """Return what the server says first, take leave, and close the socket."""
     with sock:
         greeting = _read_greeting(sock, clock)
@@ -122,7 +127,7 @@ def hear(sock: socket.socket, clock: Clock) -> str | None:
     return greeting
 
 
-def _read_greeting(sock: socket.socket, clock: Clock) -> str | None:
+def _read_greeting(sock: AnySocket, clock: Clock) -> str | None:
     data, end = b"", clock() + GREETING
     with suppress(OSError):
         while (left := end - clock()) > 0:
@@ -137,7 +142,7 @@ def _read_greeting(sock: socket.socket, clock: Clock) -> str | None:
     return "" if data else None
 
 
-def _wait_for_the_end(sock: socket.socket, clock: Clock) -> None:
+def _wait_for_the_end(sock: AnySocket, clock: Clock) -> None:
     # A socket that is closed with unread bytes sends a reset, and the farewell is lost.
     end = clock() + _LEAVING
     while (left := end - clock()) > 0:

@@ -18,7 +18,7 @@ from ...profile import Keys, Profile, find, load_keys, own_key_path
 from ...protocol.finding import Finding, Result, encode_findings, render, worst
 from ...proxy import Clocks
 from ...resolve import Address, Resolving
-from ...schedule import KNOCKS, Plan, Width
+from ...schedule import KNOCKS, Plan
 from ...ui import Tell
 from ..proof import Prover
 from ..remote import Spasshd
@@ -278,7 +278,7 @@ class Visit:
     def _plan(self, profile: Profile) -> Plan:
         knocks = tuple(milliseconds / 1000 for milliseconds in profile.schedule)
         timeout = min(profile.timeout, PATIENCE)
-        return Plan(timeout, Width(profile.width), knocks or KNOCKS)
+        return Plan(timeout, profile.width, knocks or KNOCKS)
 
     def _ask_server(
         self, key: _Key | None, complaints: Sequence[Complaint]

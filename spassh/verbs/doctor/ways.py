@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from ...errors import lower_reason
 from ...protocol.limits import ACCESS_DATAGRAM
 from ...resolve import Address
+from ...sockets import Socket
 from ...source import open_wide
 
 # linux/in.h, linux/in6.h and linux/errqueue.h; socket does not name them all.
@@ -65,7 +66,7 @@ class Noise:
         """Send it to the UDP port. What goes wrong is what `complaints` returns."""
         self._address = address
         self._complaints: list[Complaint] = []
-        self._socket: socket.socket | None = None
+        self._socket: Socket | None = None
         self.source = self.reason = ""
         """The address that it came from, or why there is no way."""
         try:
@@ -101,7 +102,7 @@ class Noise:
         )
 
 
-def _read_errors(sock: socket.socket, address: str) -> Iterator[Complaint]:
+def _read_errors(sock: Socket, address: str) -> Iterator[Complaint]:
     """Yield the errors that wait, a bounded number, without waiting for more."""
     for _ in range(_MOST_ERRORS):
         try:

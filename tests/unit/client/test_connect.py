@@ -13,6 +13,7 @@ import pytest
 from unit.client.parties import Gate, Shut
 
 from spassh import connect as connect_module
+from spassh import timekeeping
 from spassh.connect import ACK_DELAY, Target, plainly, through
 from spassh.errors import RefusedError, ShutError, SpasshError, UnreachableError
 from spassh.resolve import Address, SocketAddress
@@ -279,14 +280,25 @@ def test_a_refusal_is_final_in_the_end(gate: Gate) -> None:
     assert "sshd runs" in caught.value.hint
 
 
-def test_a_port_that_stays_shut_is_given_up(shut: Shut) -> None:
+@pytest.mark.parametrize(
+    ("kept", "hint"),
+    [
+        (True, "'spassh doctor server.example' looks for the reason: a wrong clock"),
+        (None, "'spassh doctor server.example' looks for the reason: a wrong clock"),
+        (False, "nobody keeps the clock of this computer right"),
+    ],
+)
+def test_a_port_that_stays_shut_is_given_up(
+    shut: Shut, monkeypatch: pytest.MonkeyPatch, kept: bool | None, hint: str
+) -> None:
+    monkeypatch.setattr(timekeeping, "is_synchronised", lambda: kept)
     knock = Knocks()
     with pytest.raises(ShutError) as caught:
         connect(target(shut.address), knock, 0.6)
     assert str(caught.value) == (
         "port 2222 of server.example stays shut: no answer within 0.6 s"
     )
-    assert "clock is right" in caught.value.hint
+    assert caught.value.hint.startswith(hint)
     assert set(knock.at) == {shut.address}
 
 

@@ -8,8 +8,10 @@ from struct import pack
 import pytest
 from unit.client.parties import Gate
 
+from spassh import source
 from spassh.protocol.limits import ACCESS_DATAGRAM
 from spassh.resolve import Address
+from spassh.sockets import Socket
 from spassh.verbs.doctor.ways import Complaint, Noise, _complaint, find_source
 
 NOWHERE = Address(socket.AF_INET6, ("fe80::1", 22, 0, 0))
@@ -18,8 +20,8 @@ NOWHERE = Address(socket.AF_INET6, ("fe80::1", 22, 0, 0))
 
 def test_a_way_has_a_source_or_a_reason(gate: Gate) -> None:
     assert find_source(gate.address) == (gate.address.sockaddr[0], "")
-    source, reason = find_source(NOWHERE)
-    assert source == ""
+    found, reason = find_source(NOWHERE)
+    assert found == ""
     assert reason[:1].islower()
 
 
@@ -56,11 +58,11 @@ def test_a_port_that_nobody_listens_to_is_a_refusal_by_the_host(gate: Gate) -> N
 def test_what_this_computer_forbids_is_a_complaint_of_its_own(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Forbidden(socket.socket):
+    class Forbidden(Socket):
         def send(self, *_: object) -> int:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(socket, "socket", Forbidden)
+    monkeypatch.setattr(source, "Socket", Forbidden)
     noise = Noise(gate.address, gate.knock_port)
     (complaint,) = noise.complaints()
     noise.close()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from unit.server.parties import SSH
 
-from spassh_server.doctor import machine, service, timekeeping, tracking
+from spassh import timekeeping
+from spassh_server.doctor import machine, service, tracking
 from spassh_server.doctor.disk import look_at_disk
 from spassh_server.doctor.machine import Machine, read_machine
 from spassh_server.doctor.service import Service, ask_systemd, parse_properties

@@ -2,10 +2,9 @@
 
 import ctypes
 import os
-from typing import Final
 
-_SYNCHRONISED: Final = "/run/systemd/timesync/synchronized"
-_UNSYNCHRONISED: Final = 0x0040  # STA_UNSYNC of linux/timex.h
+_SYNCHRONISED = "/run/systemd/timesync/synchronized"
+_UNSYNCHRONISED = 0x0040  # STA_UNSYNC of linux/timex.h
 
 
 class _Timex(ctypes.Structure):
