@@ -57,6 +57,8 @@ class Machine:
             os.makedirs(os.path.join(directory, name))
         self._process: subprocess.Popen[bytes] | None = None
         self.leader = 0
+        self.write("/etc/machine-id", os.urandom(16).hex() + "\n")
+        self.write("/etc/systemd/system/lab.target", _TARGET)
         self._install()
         argv = [*self._nspawn(), "--pipe", "/bin/true"]
         probe = run(self._apart(argv), check=False)
@@ -81,8 +83,6 @@ class Machine:
             target = f"{self.files}/usr/lib/python3/dist-packages/{name}"
             shutil.copytree(packages / name, target)
         self.write("/usr/local/sbin/spasshd", _PROGRAM, 0o755)
-        self.write("/etc/machine-id", os.urandom(16).hex() + "\n")
-        self.write("/etc/systemd/system/lab.target", _TARGET)
         for name in ("passwd", "group", "shadow", "gshadow"):
             shutil.copy2(f"/etc/{name}", f"{self.files}/etc/{name}")
         run(["systemd-sysusers", f"--root={self.files}", f"{SERVER}/spasshd.sysusers"])
@@ -131,10 +131,12 @@ class Machine:
 
         wait_for(is_up, f"systemd to start, see {self._directory}/console", 30, 0.1)
 
-    def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *argv: str, check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program inside."""
         enter = ["nsenter", "-t", str(self.leader), "-m", "-p", "-u", "-i", "-n", "--"]
-        return run([*enter, *argv], check=check)
+        return run([*enter, *argv], check=check, timeout=timeout)
 
     def close(self) -> None:
         """Take the power away."""

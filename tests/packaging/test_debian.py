@@ -1,0 +1,260 @@
+"""The Debian packages: what is in them, and that it is at one with the program."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from lab.packages import NAMES, deb, field
+from lab.unit import UNIT
+
+import spassh
+from spassh_server.config import DEFAULT_PATH
+
+ROOT = Path(__file__).parents[2]
+DEBIAN = ROOT / "debian"
+
+SOURCES = {"spassh": ROOT / "spassh", "spassh-server": ROOT / "server/spassh_server"}
+"""Where the modules of each package come from."""
+
+MODULES = "usr/lib/python3/dist-packages"
+
+PROVIDERS = {
+    "cryptography": "python3-cryptography",
+    "psutil": "python3-psutil",
+    "scapy": "python3-scapy",
+    "segno": "python3-segno",
+}
+"""The Debian package of what is imported and comes from neither us nor Python."""
+
+OPTIONAL = {"segno"}
+"""What the server does without, if it is not there."""
+
+DIRECTORIES = {
+    "spassh": {
+        *("usr/bin", f"{MODULES}/spassh", f"{MODULES}/spassh-{{version}}.dist-info"),
+        *("usr/share/doc/spassh", "usr/share/lintian/overrides", "usr/share/man/man1"),
+        *("usr/share/man/man5", "usr/share/man/man7"),
+    },
+    "spassh-server": {
+        *("lib/systemd/system", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d"),
+        *("usr/sbin", f"{MODULES}/spassh_server", "usr/share/doc/spassh-server"),
+        *("usr/share/lintian/overrides", "usr/share/man/man5", "usr/share/man/man8"),
+    },
+}
+
+FILES = {
+    "spassh": {
+        *("usr/bin/spassh", f"{MODULES}/spassh/py.typed"),
+        *("usr/share/doc/spassh/examples/ssh_config.example",),
+        *("usr/share/doc/spassh/README.md.gz", "usr/share/doc/spassh/copyright"),
+        *("usr/share/doc/spassh/SECURITY.md.gz", "usr/share/doc/spassh/changelog.gz"),
+        *("usr/share/man/man1/spassh.1.gz", "usr/share/man/man5/spassh.toml.5.gz"),
+        *("usr/share/man/man7/spassh-protocol.7.gz",),
+    },
+    "spassh-server": {
+        *("usr/sbin/spasshd", "lib/systemd/system/spasshd.service"),
+        *("usr/lib/sysusers.d/spassh-server.conf",),
+        *("usr/lib/tmpfiles.d/spassh-server.conf",),
+        *("usr/share/doc/spassh-server/README.Debian",),
+        *("usr/share/doc/spassh-server/examples/spasshd-iptables.conf",),
+        *("usr/share/doc/spassh-server/copyright",),
+        *("usr/share/man/man5/spasshd.toml.5.gz", "usr/share/man/man8/spasshd.8.gz"),
+    },
+}
+"""Files that have to be there, among others in the directories above."""
+
+PROGRAMS = {"usr/bin/spassh", "usr/sbin/spasshd"}
+
+REMARKS = {"I"}
+"""Severities of lintian's tags that are let pass: information."""
+
+
+def contents(package: Path, part: str = "--fsys-tarfile") -> Iterator[tarfile.TarInfo]:
+    argv = ["dpkg-deb", part, str(package)]
+    tar = subprocess.run(argv, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=BytesIO(tar)) as archive:
+        for member in archive:
+            member.name = member.name.removeprefix("./")
+            yield member
+
+
+def read(package: Path, path: str, part: str = "--fsys-tarfile") -> str:
+    argv = ["dpkg-deb", part, str(package)]
+    tar = subprocess.run(argv, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=BytesIO(tar)) as archive:
+        file = archive.extractfile(f"./{path}")
+        assert file is not None
+        return file.read().decode()
+
+
+def depends(package: Path) -> set[str]:
+    """Return what it depends on, each with its alternatives, without versions."""
+    words = re.sub(r" \([^)]*\)", "", field(package, "Depends"))
+    return {word.strip() for word in words.split(",")}
+
+
+# The source
+
+
+def test_the_version_is_that_of_the_program() -> None:
+    first = (DEBIAN / "changelog").read_text(encoding="utf-8").splitlines()[0]
+    (version,) = re.findall(r"\(([^)]*)-[^-)]+\)", first)
+    assert version == spassh.__version__
+
+
+def imported(package: Path) -> set[str]:
+    """Return the names of the modules outside that a package's files import."""
+    names: set[str] = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"spassh", "spassh_server"}
+
+
+def test_what_is_imported_has_a_package() -> None:
+    client, server = (imported(source) for source in SOURCES.values())
+    assert client | server == set(PROVIDERS)
+    assert client.isdisjoint(OPTIONAL)
+
+
+# The binary packages
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_packages_have_the_version_of_the_program(
+    packages: Path, name: str
+) -> None:
+    assert field(deb(packages, name), "Version") == f"{spassh.__version__}-1"
+
+
+def test_the_packages_depend_on_what_they_import(packages: Path) -> None:
+    client, server = (imported(source) for source in SOURCES.values())
+    others = set(PROVIDERS.values())
+    wanted = depends(deb(packages, "spassh"))
+    assert wanted & others == {PROVIDERS[name] for name in client}
+    wanted = depends(deb(packages, "spassh-server"))
+    # What it shares with the client comes with that.
+    needed = server - client - OPTIONAL
+    assert wanted & others == {PROVIDERS[name] for name in needed}
+    # What Python's package only recommends, what is driven, and what both share.
+    assert {"libpcap0.8", "nftables | iptables", "spassh"} <= wanted
+
+
+def test_the_packages_want_at_least_what_pip_would(packages: Path) -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    extras = project["optional-dependencies"]
+    for name, kind, requirements in (
+        ("spassh", "Depends", project["dependencies"]),
+        ("spassh-server", "Depends", extras["server"]),
+        ("spassh-server", "Suggests", extras["qr"]),
+    ):
+        said = field(deb(packages, name), kind)
+        for requirement in requirements:
+            module, version = requirement.split(">=")
+            assert f"{PROVIDERS[module]} (>= {version})" in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_are_those_of_the_package(packages: Path, name: str) -> None:
+    allowed = {one.format(version=spassh.__version__) for one in DIRECTORIES[name]}
+    package = deb(packages, name)
+    files = {one.name: one for one in contents(package) if not one.isdir()}
+    assert set(files) >= FILES[name]
+    for path, member in files.items():
+        assert any(path.startswith(f"{directory}/") for directory in allowed), path
+        assert member.isfile(), path
+        assert member.mode == (0o755 if path in PROGRAMS else 0o644), path
+    for member in contents(package):
+        assert (member.uid, member.gid) == (0, 0)
+        assert not re.search(r"test|__pycache__|\.key|\.toml$", member.name)
+    # Every module that there is, and no other.
+    source = SOURCES[name]
+    assert {path for path in files if path.endswith(".py")} == {
+        f"{MODULES}/{file.relative_to(source.parent)}" for file in source.rglob("*.py")
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_a_conffile(packages: Path, name: str) -> None:
+    """The verbs of spasshd change its file, about which dpkg would ask everybody."""
+    control = {one.name for one in contents(deb(packages, name), "--ctrl-tarfile")}
+    assert "control" in control
+    assert "conffiles" not in control
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("spassh", "usr/bin/spassh"), ("spassh-server", "usr/sbin/spasshd")],
+)
+def test_a_program_takes_nothing_from_the_environment(
+    packages: Path, name: str, path: str
+) -> None:
+    script = read(deb(packages, name), path)
+    assert re.match(r"#! ?/usr/bin/python3 -I\n", script)
+
+
+def test_the_service_runs_the_program_of_the_package(packages: Path) -> None:
+    """One in /usr/local would be another installation's."""
+    path = "lib/systemd/system/spasshd.service"
+    unit = read(deb(packages, "spassh-server"), path)
+    assert unit == UNIT.replace("=!spasshd ", "=!/usr/sbin/spasshd ")
+    assert unit.count("=!/usr/sbin/spasshd ") == 2
+
+
+def test_an_upgrade_does_not_stop_the_service(packages: Path) -> None:
+    """Nobody gets in while it is gone. It is started anew when all is in place."""
+    server = deb(packages, "spassh-server")
+    prerm, postinst = (
+        read(server, script, "--ctrl-tarfile") for script in ("prerm", "postinst")
+    )
+    before, after = prerm.split("\tdeb-systemd-invoke stop ")
+    assert '[ "$1" = remove ]' in before.splitlines()[-1]
+    assert after.startswith("'spasshd.service'")
+    assert "_dh_action=restart\n" in postinst
+
+
+def test_the_scripts_know_where_the_configuration_is() -> None:
+    directory = os.path.dirname(DEFAULT_PATH)
+    postinst = (DEBIAN / "spassh-server.postinst").read_text(encoding="ascii")
+    assert f"\nconfig={DEFAULT_PATH}\nkey={directory}/server.key\n" in postinst
+    postrm = (DEBIAN / "spassh-server.postrm").read_text(encoding="ascii")
+    assert f" rm -rf {directory} " in postrm
+
+
+@pytest.mark.parametrize("script", ["postinst", "postrm", "prerm"])
+def test_the_scripts_stop_at_the_first_error(script: str) -> None:
+    text = (DEBIAN / f"spassh-server.{script}").read_text(encoding="ascii")
+    assert re.search(r"^set -e$", text, re.MULTILINE)
+    assert text.count("\n#DEBHELPER#\n") == 1
+
+
+def test_lintian_finds_nothing(packages: Path) -> None:
+    """No error and no warning, of the source as well; an override says why."""
+    (changes,) = packages.glob("*.changes")
+    argv = ["lintian", "--allow-root", "--display-info", "--no-cfg", str(changes)]
+    said = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert said.returncode == 0
+    assert said.stderr == ""
+    tags = said.stdout.splitlines()
+    assert [tag for tag in tags if tag[0] not in REMARKS] == []
+    # The check can fail: it has looked.
+    assert "I: spassh source: debian-watch-file-is-missing" in tags
+
+
+def test_every_override_has_a_reason() -> None:
+    for file in DEBIAN.glob("*.lintian-overrides"):
+        lines = file.read_text(encoding="ascii").splitlines()
+        for before, line in zip(["", *lines], lines, strict=False):
+            assert line.startswith("#") or before.startswith("#"), line
