@@ -565,7 +565,8 @@ def session_that_hangs(patient: Patient) -> Iterator[Callable[[], None]]:
     mark = f"{patient.home.directory}/begun"
     with open(patient.home.kept, encoding="utf-8") as file:
         before = file.read()
-    command = f"ProxyCommand touch {mark}; exec sleep 600"
+    # ssh has its shell exec the first program.
+    command = f"ProxyCommand sh -c 'touch {mark}; exec sleep 600'"
     with open(patient.home.kept, "w", encoding="utf-8") as file:
         file.write(f"Host {SERVER_NAME}\n{command}\nHost *\n{before}")
 
