@@ -58,7 +58,7 @@ class Bench:
             stage = Stage(network, self.bin_dirs, self.path)
             yield logins.measure(stage, self.runs(25))
             stage.fwknopd.stop()
-            yield throughput.measure(stage, self.runs(7))
+            yield throughput.measure(stage, self.runs(13))
         with self.network() as network:
             yield first_syn.measure(network, self.path, self.runs(100))
         with self.network() as network:

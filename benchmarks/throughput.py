@@ -5,7 +5,7 @@ import json
 from figures import Figures
 from stage import Stage
 
-_SIZE = 300 * 10**6
+_SIZE = 150 * 10**6
 
 _TARGETS = {
     ("socket passed", "plain ssh", "down"): "ratio at least 0.98",
