@@ -35,11 +35,21 @@ def main() -> int:
         if arguments[:1] == ["proxy"] and not _asks_for_help(arguments):
             _proxy(arguments[1:])
         return _other_verb(arguments)
+    except BrokenPipeError:
+        return _nobody_reads()
     except SpasshError as error:
         show(error)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _nobody_reads() -> int:
+    """End because whoever read our output has seen enough, and say nothing about it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    return SpasshError.exit_code
 
 
 def _proxy(arguments: list[str]) -> NoReturn:
@@ -110,7 +120,10 @@ def _other_verb(arguments: list[str]) -> int:
 
     options = parse(arguments)
     _end_in_order()
-    return _VERBS[options.verb](options) or 0
+    code = _VERBS[options.verb](options) or 0
+    # Here, where it can still be told from an error of ours.
+    sys.stdout.flush()
+    return code
 
 
 def _end_in_order() -> None:

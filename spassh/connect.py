@@ -294,8 +294,8 @@ def _shut_hint(host: str) -> str:
     doctor = f"'spassh doctor {host}' looks for the reason"
     if is_synchronised() is False:
         return (
-            "nobody keeps the clock of this computer right, and a knock counts for a"
-            f" minute: see 'timedatectl'; {doctor}"
+            f"{doctor}; it may be that nobody keeps the clock of this computer right:"
+            " see 'timedatectl'"
         )
     return (
         f"{doctor}: a wrong clock, a network that drops the knock's UDP, a server that"

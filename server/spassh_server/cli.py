@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         verb = import_module(f".verbs.{options.module}", __package__)
         status: int = verb.run(options)
+        # Here, where it can still be told from an error of ours.
+        sys.stdout.flush()
     except (ConfigError, VerbError) as error:
         events.error(error, error.hint)
         return error.status if isinstance(error, VerbError) else EXIT_ERROR
@@ -49,13 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
             "apt install python3-scapy python3-psutil, or pip install 'spassh[server]'",
         )
         return EXIT_ERROR
-    except PermissionError as error:
-        events.error(f"{error.filename}: permission denied", "run this as root")
-        return EXIT_ERROR
     except OSError as error:
-        events.error(f"{error.filename or 'spasshd'}: {error.strerror or error}")
+        _tell(error)
         return EXIT_ERROR
     return status
+
+
+def _tell(error: OSError) -> None:
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has seen enough. The interpreter would say it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    elif isinstance(error, PermissionError):
+        events.error(f"{error.filename}: permission denied", "run this as root")
+    else:
+        events.error(f"{error.filename or 'spasshd'}: {error.strerror or error}")
 
 
 def _parser() -> argparse.ArgumentParser:

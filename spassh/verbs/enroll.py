@@ -30,6 +30,7 @@ from .ssh_config import (
     include,
     include_lines,
     includes,
+    program,
     user_config,
     write_blocks,
 )
@@ -64,6 +65,9 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
         )
     user = user or (known.user if known else default_name())
     public = _ready_key(known, home)
+    if known and not settings.proxy:
+        # Who has imported an invite has a way in, of which ssh knows nothing yet.
+        ssh.go_through(program())
     with ssh.session():
         say(f"logged in to {target.host} as {settings.login}")
         spasshd = Spasshd(ssh, target.host, settings.login, ask_password)
@@ -140,6 +144,7 @@ def _set_up_ssh(ssh: Ssh, settings: Settings, home: str, *, yes: bool) -> None:
             say(f"ssh goes through spassh with this at the end of {config}:")
             for line in include_lines(path).splitlines():
                 say(f"    {line}")
+            say("'spassh enroll --yes' adds it")
             return
         include(config, path)
         say(f"added an Include of {path} to {config}")

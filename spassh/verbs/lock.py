@@ -9,7 +9,6 @@ is open as before, or we have been in.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
 
 from ..errors import SpasshError
 from ..proxy import Clocks
@@ -18,9 +17,6 @@ from .remote import NotBegunError, Spasshd
 from .saying import say
 from .ssh import Settings, Ssh, Target
 from .terminal import ask_password
-
-_OPENS_AGAIN: Final = "the port opens again: 'spassh doctor' looks for the reason"
-_STAYS_SHUT: Final = "the port stays shut: 'spassh doctor' looks for the reason"
 
 
 class _Trial:
@@ -45,14 +41,20 @@ def lock(target: Target, clocks: Clocks, tell: Tell) -> None:
             f"begin with 'spassh enroll {target.host}'",
         )
     port = f"tcp/{settings.port}"
-    with ssh.session():
+    with ssh.session(_doctor(target)):
         spasshd = _spasshd(ssh, target, settings)
         spasshd.running_status()
         with _rolling_back(spasshd, target) as trial:
             trial.is_mine = _begin(spasshd, port, trial)
             how = "on trial" if trial.is_mine else "already"
             say(f"{target.host} drops {port} {how}; now to get in all the same")
-            _log_in_anew(Ssh(target, clocks.monotonic, tell), spasshd, trial)
+            becomes = "opens again" if trial.is_mine else "stays shut"
+            hint = f"the port {becomes}: {_doctor(target)}"
+            anew = Ssh(target, clocks.monotonic, tell)
+            with anew.session(hint):
+                say("got in: knocked, and logged in anew")
+                if trial.is_mine:
+                    spasshd.over(anew).confirm()
     say(f"locked: {target.host} drops {port} for everybody without a knock")
 
 
@@ -65,7 +67,7 @@ def unlock(target: Target, clocks: Clocks, tell: Tell) -> None:
     ssh = Ssh(target, clocks.monotonic, tell)
     settings = ssh.settings()
     port = f"tcp/{settings.port}"
-    with ssh.session():
+    with ssh.session(_doctor(target)):
         _spasshd(ssh, target, settings).unprotect(port)
     say(f"unlocked: {target.host} does not drop {port} any more")
 
@@ -82,12 +84,8 @@ def _begin(spasshd: Spasshd, port: str, trial: _Trial) -> bool:
         raise
 
 
-def _log_in_anew(ssh: Ssh, spasshd: Spasshd, trial: _Trial) -> None:
-    """Knock and log in, by a connection of its own, and tell the server so."""
-    with ssh.session(_OPENS_AGAIN if trial.is_mine else _STAYS_SHUT):
-        say("got in: knocked, and logged in anew")
-        if trial.is_mine:
-            spasshd.over(ssh).confirm()
+def _doctor(target: Target) -> str:
+    return f"'spassh doctor {target.host}' looks for the reason"
 
 
 @contextmanager

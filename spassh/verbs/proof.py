@@ -1,7 +1,7 @@
 """A knock as a login sends it, and what the server saw of it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..errors import UnreachableError, lower_reason
@@ -115,10 +115,22 @@ class Prover:
                 if name != "frames" and count > before.get(name, 0)
             }
             # Not every packet filter keeps whose a grant is.
-            grants = [one for one in after.grants if one.user in {profile.user, ""}]
+            grants = _longest(
+                one for one in after.grants if one.user in {profile.user, ""}
+            )
             if grants and "granted" in grew and is_ours(knocker):
                 return Seen(grants, grew)
         return Seen([], grew)
+
+
+def _longest(grants: Iterable[Grant]) -> list[Grant]:
+    """Return one grant for each address and port: each flow has one of its own."""
+    found: dict[tuple[str, str], Grant] = {}
+    for one in grants:
+        place = (one.address, one.port)
+        if place not in found or one.seconds_left > found[place].seconds_left:
+            found[place] = one
+    return list(found.values())
 
 
 def told(grant: Grant) -> str:

@@ -38,8 +38,12 @@ _LOGIN: Final = re.compile(r"""\w(?:[^\s'"`;&<>|(){}$\\]|\\\w)*""")
 
 _FIRST: Final = (
     "'ssh' has to work first; where the port is shut already, 'spassh import' takes in"
-    " an invite of 'spasshd user add'"
+    " an invite of 'spasshd user add', and another name of a server that has a profile"
+    " goes into its 'hosts': see 'spassh list'"
 )
+
+_CONNECT: Final = 20
+"""Seconds until sshd says who it is. A name that no profile has may be shut."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._:%=/+-]+")
 
@@ -159,12 +163,21 @@ class Ssh:
         self._tell = tell
         self._asks = asks
         self._deadline = deadline
+        self._way: tuple[str, ...] = ()
         self._control = "none"
         self._uses_shared = False
         # Absolute, so that it stays the same program until we are done.
         self._program = os.path.abspath(which("ssh") or "")
         if not os.path.isfile(self._program):
             raise SpasshError("there is no ssh in PATH", "install OpenSSH's client")
+
+    def go_through(self, program: str) -> None:
+        """Log in through spassh, although ssh_config(5) does not say so.
+
+        `program` is a word of the shell that ssh starts.
+        """
+        proxy = f"ProxyCommand={program} proxy -- %h %p"
+        self._way = ("-o", "ProxyUseFdpass=no", "-o", proxy)
 
     def settings(self) -> Settings:
         """Ask ssh what its configuration says.
@@ -213,8 +226,13 @@ class Ssh:
         """
         with TemporaryDirectory(prefix="spassh-") as directory:
             control = self._control = os.path.join(directory, "ssh")
-            options = ("ControlMaster=yes", f"ControlPersist={_LINGER}")
-            argv = self._argv("-f", "-N", *(x for o in options for x in ("-o", o)))
+            options = (
+                "ControlMaster=yes",
+                f"ControlPersist={_LINGER}",
+                f"ConnectTimeout={_CONNECT}",
+            )
+            words = [word for option in options for word in ("-o", option)]
+            argv = self._argv("-f", "-N", *self._way, *words)
             self._tell(f"running {' '.join(argv)}")
             try:
                 self._log_in(argv, hint)

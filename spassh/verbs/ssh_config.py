@@ -49,7 +49,7 @@ def write_blocks(home: str) -> str:
             "set SPASSH_CONFIG_HOME to a directory with a plainer name",
         )
     make_directory(home)
-    lines = _LINES.replace("spassh", _program(), 1)
+    lines = _LINES.replace("spassh", program(), 1)
     blocks = [f"\nHost {hosts}\n{lines}" for hosts in _hosts(home)]
     replace_file(path, _HEADER + "".join(blocks))
     return path
@@ -133,7 +133,7 @@ def _included(line: str, directory: str) -> list[str]:
     return [os.path.join(directory, os.path.expanduser(word)) for word in words[1:]]
 
 
-def _program() -> str:
+def program() -> str:
     """Return the program for a ProxyCommand: by its path, if we know one.
 
     The next shell, cron or an editor may have another PATH.

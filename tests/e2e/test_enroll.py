@@ -347,3 +347,29 @@ def test_a_network_that_drops_knocks_is_told(
     assert done.returncode == 1
     assert f"spassh: error: no knock arrived at {SERVER_NAME}\n" in done.stderr
     assert "UDP to its port 62201" in done.stderr
+
+
+def test_who_has_imported_an_invite_enrolls_through_the_port_that_is_shut(
+    lab: Lab, server: Server, client: Home
+) -> None:
+    """ssh knows nothing of spassh yet, and the port has been shut for long."""
+    shut(server)
+    words = ("spasshd", "user", "add", "ada", "--address", SERVER_NAME)
+    client.accept(server.host.run(words).stdout.strip())
+    plainly = ("ssh", "-o", "ConnectTimeout=1", f"root@{SERVER_NAME}", "true")
+    assert client.run(*plainly, check=False).returncode == 255
+    said = client.enroll("--yes", f"root@{SERVER_NAME}").stdout
+    assert f"logged in to {SERVER_NAME} as root\n" in said
+    login = client.run("ssh", f"root@{SERVER_NAME}", "echo", "hello")
+    assert login.stdout == "hello\n"
+
+
+def test_another_name_of_a_server_that_is_shut_is_told_in_time(
+    server: Server, client: Home
+) -> None:
+    client.enroll("--yes", "--name", "ada", f"root@{SERVER_NAME}")
+    shut(server)
+    done = client.enroll("root@other", check=False)
+    assert done.returncode == 1
+    assert "spassh: error: ssh does not get in to other\n" in done.stderr
+    assert "goes into its 'hosts': see 'spassh list'" in done.stderr

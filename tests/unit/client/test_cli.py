@@ -470,3 +470,26 @@ def test_a_wrong_command_line_is_told_with_where_to_look(
     assert first.startswith(f"spassh: error: {message}")
     assert second.startswith("spassh: hint: 'spassh")
     assert second.endswith("--help' shows what there is")
+
+
+@pytest.mark.parametrize("verb", [["list"], ["show", "server.example"]])
+def test_a_reader_who_has_seen_enough_is_no_traceback(
+    tmp_path: Path, verb: list[str]
+) -> None:
+    home = Home(tmp_path)
+    home.profile()
+    near, far = os.pipe()
+    os.close(near)
+    done = subprocess.run(
+        [sys.executable, "-m", "spassh", *verb],
+        stdout=far,
+        stderr=subprocess.PIPE,
+        check=False,
+        env=os.environ
+        | {
+            "SPASSH_CONFIG_HOME": home.path,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+    )
+    os.close(far)
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -152,6 +152,26 @@ def test_a_session_is_one_login_and_ends(fake_ssh: FakeSsh) -> None:
     assert not os.path.exists(directory)
 
 
+def test_a_login_does_not_wait_for_ever_for_a_port_that_is_shut(
+    fake_ssh: FakeSsh,
+) -> None:
+    with ssh().session():
+        pass
+    assert "ConnectTimeout=20" in fake_ssh.told[0]["argv"]
+
+
+def test_a_login_goes_through_spassh_if_it_is_told_so(fake_ssh: FakeSsh) -> None:
+    one = ssh()
+    one.go_through("/opt/spassh")
+    fake_ssh.settings()
+    assert not one.settings().goes_through_spassh, "that is what ssh itself would do"
+    with one.session():
+        pass
+    proxy = "ProxyCommand=/opt/spassh proxy -- %h %p"
+    found = [proxy in told["argv"] for told in fake_ssh.told]
+    assert found == [False, True, False]
+
+
 def test_a_session_ends_whatever_happens(fake_ssh: FakeSsh) -> None:
     with pytest.raises(KeyboardInterrupt), ssh().session():
         raise KeyboardInterrupt
