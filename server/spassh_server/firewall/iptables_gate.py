@@ -1,8 +1,9 @@
 """Our rule at the top of INPUT or FORWARD in an iptables that belongs to others."""
 
+from contextlib import suppress
 from typing import Any, Final
 
-from . import Settings
+from . import FirewallError, Settings
 from .gate_tag import parse_any_tag, parse_tag, render_tag
 from .native_gate import NativeGate, is_made_by_iptables
 from .xtables import Xtables, comment_of, same_rule
@@ -67,10 +68,14 @@ class UnlistedGate(NativeGate):
         """Take our rule away, whichever of the two has put it there."""
         super().remove()
         name, mark = self._settings.name, self._settings.mark
-        # Not in vain: it is not every rule of nft that iptables gets past.
-        while any(is_made_by_iptables(rule, mark) for rule in self._rules()):
-            if not self._xtables.delete(self._chain["name"], render_gate(name, mark)):
-                break
+        # It is not every rule of nft that iptables gets past.
+        with suppress(FirewallError):
+            while any(is_made_by_iptables(rule, mark) for rule in self._rules()):
+                rule = render_gate(name, mark)
+                if not self._xtables.delete(self._chain["name"], rule):
+                    break
+        # What trusts our mark is ours, or would be of no use when we are gone.
+        self.delete(lambda rule: is_made_by_iptables(rule, mark))
 
 
 def render_gate(name: str, mark: int) -> str:

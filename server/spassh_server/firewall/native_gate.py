@@ -4,6 +4,7 @@ Commands are JSON, libnftables-json(5): in it, a chain may have any name.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from . import FirewallError, Settings
@@ -58,6 +59,11 @@ class NativeGate:
     def remove(self) -> None:
         """Take our rule away."""
         self._apply(render_removal(self._chain, self._rules(), self._settings.name))
+
+    def delete(self, is_wanted: Callable[[Listed], bool]) -> None:
+        """Delete the rules of the chain that are wanted, each by its handle."""
+        wanted = filter(is_wanted, self._rules())
+        self._apply([_deletion(self._chain, rule) for rule in wanted])
 
     def _rules(self) -> list[Listed]:
         chain = {key: self._chain[key] for key in ("family", "table", "name")}
@@ -114,10 +120,11 @@ def render_repair(
 
 def render_removal(chain: Listed, rules: list[Listed], name: str) -> list[Listed]:
     """Return what takes our rules out of `chain` with these `rules`."""
-    return [
-        {"delete": {"rule": {**_place(chain), "handle": rule["handle"]}}}
-        for rule in _find(rules, name)
-    ]
+    return [_deletion(chain, rule) for rule in _find(rules, name)]
+
+
+def _deletion(chain: Listed, rule: Listed) -> Listed:
+    return {"delete": {"rule": {**_place(chain), "handle": rule["handle"]}}}
 
 
 def is_made_by_iptables(rule: Listed, mark: int) -> bool:
