@@ -263,7 +263,7 @@ def test_a_program_that_dies_within_a_grant_leaves_no_hole(
     case = CASES[name]
     with servers(str(tmp_path), case) as made:
         results = kill_at_steps(made, part, case.parts)
-    # A granter that looks once more at its rules makes more calls than another time: then
-    # it died behind the last of them.
+    # A granter that looks at its rules once more makes more calls than at another time.
+    # Then it died behind the last of them.
     assert sum(not one.reached for one in results) <= 1 + len(results) // 4
     assert {one.granted for one in results} == {False, True}
