@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-CHUNK: Final = 128 * 1024
-"""Most bytes that we hold in each direction: twice what a pipe holds."""
+CHUNK: Final = 64 * 1024
+"""Most bytes that we hold in each direction: as much as a pipe holds."""
 
 
 class Ending(NamedTuple):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import _socket as socket
 import os
 import select
+import time
 from stat import S_ISFIFO, S_ISSOCK
 
 from .ends import CHUNK, Ending, breaks_connection, end_output
-from .splice import UNSUPPORTED, Splice
+from .splice import BUSY, UNSUPPORTED, Splice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from typing import Final
 
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+_NAP: Final = 0.0005
+"""Seconds to let more of a stream come together: what costs is to be woken."""
+
+_EASY: Final = 16
+"""So many chunks in a row find the sink empty if its reader is faster than we are."""
 
 
 def copy(sock: socket.socket, stdin: int, stdout: int) -> Ending:
@@ -44,13 +51,21 @@ def copy(sock: socket.socket, stdin: int, stdout: int) -> Ending:
 
 
 class Flow:
-    """One direction. It takes only when all that it took before is given on."""
+    """One direction. It takes only when all that it took before is given on.
+
+    What comes from a pipe is spliced. What goes to one is copied as long as its reader
+    is slower than we are, for then nothing is won: ssh takes all that it finds in the
+    pipe, and gets slow where that is more than a chunk (ADR 0020).
+    """
 
     __slots__ = (
+        "_easy",
         "_end",
         "_held",
+        "_moved",
         "_source_ended",
         "_splice",
+        "_splices",
         "full",
         "over",
         "read_error",
@@ -65,6 +80,9 @@ class Flow:
         self.sink = sink
         self._end = end
         self._splice = Splice.between(source, sink)
+        self._splices = self._splice is not None and self._splice.source_is_pipe
+        self._easy = 0
+        self._moved = 0
         self._held = memoryview(b"")
         self._source_ended = False
         self.full = False
@@ -75,9 +93,10 @@ class Flow:
 
     def advance(self) -> None:
         """Move on what can be moved at once, after the wait."""
+        self._moved = 0
         if self._held:
             self._write()
-        elif self._splice is None or not self._move(self._splice):
+        elif not (self._splices and self._splice and self._move(self._splice)):
             self._read()
 
     @property
@@ -86,6 +105,16 @@ class Flow:
         if self.full:
             return self.sink, select.POLLOUT
         return self.source, select.POLLIN
+
+    def is_due(self, ready: dict[int, int]) -> bool:
+        """Tell whether what it waits for has happened, by the events of descriptors."""
+        fd, event = self.awaited
+        return not self.over and bool(ready.get(fd, 0) & (event | _GONE))
+
+    @property
+    def streams(self) -> bool:
+        """Tell whether there was more than keystrokes, and less than there could be."""
+        return BUSY <= self._moved < CHUNK and not self.full
 
     @property
     def broken(self) -> bool:
@@ -115,6 +144,7 @@ class Flow:
                 self._write()
             return True
         self.full = False
+        self._moved = moved
         # What looks like the end is one if read(2) agrees.
         return moved > 0
 
@@ -126,8 +156,12 @@ class Flow:
             return
         except OSError as error:
             self.read_error = error
+        self._moved = len(self._held)
         self._source_ended = not self._held
         self._write()
+        is_easy = self._moved == CHUNK and not self._held
+        self._easy = self._easy + 1 if is_easy else 0
+        self._splices = self._splices or self._easy >= _EASY
 
     def _write(self) -> None:
         """Write what is left, and end the sink after the last byte."""
@@ -150,6 +184,7 @@ def _serve(up: Flow, down: Flow) -> None:
     # macOS reports the hang-up of a pipe to those only who ask for it. Of a socket it
     # reports one already when its other side has stopped to speak, so we do not ask.
     hang_up = select.POLLHUP if S_ISFIFO(os.fstat(down.sink).st_mode) else 0
+    before = None
     while not (up.over and down.over):
         poll = select.poll()
         for fd, events in _interests(up, down, hang_up).items():
@@ -162,12 +197,17 @@ def _serve(up: Flow, down: Flow) -> None:
                 # goes at once.
                 up.advance()
             return
-        for flow in (up, down):
-            fd, event = flow.awaited
-            if not flow.over and ready.get(fd, 0) & (event | _GONE):
-                flow.advance()
+        served = [flow for flow in (up, down) if flow.is_due(ready)]
+        for flow in served:
+            flow.advance()
         if down.broken:
             return
+        # In a stream there is no hurry. A question has something the other way before
+        # it, and so has an answer.
+        alone = served[0] if len(served) == 1 else None
+        if alone and alone is before and alone.streams:
+            time.sleep(_NAP)
+        before = alone
 
 
 def _interests(up: Flow, down: Flow, hang_up: int) -> dict[int, int]:

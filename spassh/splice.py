@@ -14,7 +14,7 @@ MOST: Final = 1 << 20
 """Most bytes of one call, and in a pipe that is busy. Linux grants as much to everyone,
 unless /proc/sys/fs/pipe-max-size says otherwise."""
 
-_BUSY: Final = 1 << 14
+BUSY: Final = 1 << 14
 """Bytes of one call that are no keystrokes. A new pipe has room for 16 packets of the
 network, which are more than this."""
 
@@ -25,13 +25,13 @@ UNSUPPORTED: Final = {errno.EINVAL, errno.ENOSYS, errno.EPERM}
 class Splice:
     """One direction of a connection with a pipe at our end."""
 
-    __slots__ = ("_grown", "_sink", "_source", "_source_is_pipe")
+    __slots__ = ("_grown", "_sink", "_source", "source_is_pipe")
 
     def __init__(self, source: int, sink: int, *, source_is_pipe: bool) -> None:
         """Move from `source` to `sink`, of which the other one is a socket."""
         self._source = source
         self._sink = sink
-        self._source_is_pipe = source_is_pipe
+        self.source_is_pipe = source_is_pipe
         self._grown = False
 
     @classmethod
@@ -56,7 +56,7 @@ class Splice:
             OSError: as read(2) and write(2) would.
         """
         moved = os.splice(self._source, self._sink, MOST, flags=os.SPLICE_F_NONBLOCK)
-        if moved >= _BUSY and not self._grown:
+        if moved >= BUSY and not self._grown:
             self._grow()
         return moved
 
@@ -65,7 +65,7 @@ class Splice:
 
         A pipe knows one error, that nobody reads it. All others are the socket's.
         """
-        return self._source_is_pipe or isinstance(error, BrokenPipeError)
+        return self.source_is_pipe or isinstance(error, BrokenPipeError)
 
     def _grow(self) -> None:
         """Enlarge the pipe, so that less is done more often.
@@ -77,7 +77,7 @@ class Splice:
         import fcntl
 
         self._grown = True
-        pipe = self._source if self._source_is_pipe else self._sink
+        pipe = self._source if self.source_is_pipe else self._sink
         try:
             if fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) < MOST:
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, MOST)

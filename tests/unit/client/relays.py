@@ -51,8 +51,14 @@ def with_failing_splice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "splice", splice)
 
 
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a reader that is found to be faster than we are, from the beginning."""
+    monkeypatch.setattr(relay, "_EASY", 0)
+
+
 WAYS = {
     "splice": Way(relay.copy, as_it_is),
+    "splice both ways": Way(relay.copy, at_once),
     "splice that fails": Way(relay.copy, with_failing_splice),
     "loop": Way(relay.copy, without_splice),
     "threads": Way(threads.copy, as_it_is, polls=False),

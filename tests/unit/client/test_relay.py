@@ -12,6 +12,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from unit.client.relays import (
@@ -29,7 +30,9 @@ from unit.client.relays import (
     receive_all,
 )
 
+from spassh import relay
 from spassh.ends import CHUNK
+from spassh.splice import BUSY
 
 
 @pytest.fixture(params=WAYS)
@@ -419,6 +422,45 @@ def test_a_relay_opens_nothing(ends: Ends, running: Running) -> None:
     running.server.sendall(b"x" * CHUNK)
     assert ends.read()
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What a relay has slept."""
+    naps: list[float] = []
+    monkeypatch.setattr(relay, "time", SimpleNamespace(sleep=naps.append))
+    return naps
+
+
+def _pass_on(
+    send: Callable[[bytes], object], receive: Callable[[int], bytes], size: int
+) -> None:
+    send(b"x" * size)
+    while size:
+        size -= len(receive(size))
+
+
+@hears_at_once
+def test_a_stream_may_come_together(
+    ends: Ends, running: Running, naps: list[float]
+) -> None:
+    """To be woken for each packet takes longer than the packet."""
+    for _ in range(9):
+        _pass_on(ends.write, running.server.recv, BUSY)
+    sent_up = len(naps)
+    for _ in range(9):
+        _pass_on(running.server.sendall, ends.read, BUSY)
+    assert 0 < sent_up < len(naps)
+
+
+@hears_at_once
+def test_a_question_and_its_answer_wait_for_nothing(
+    ends: Ends, running: Running, naps: list[float]
+) -> None:
+    for _ in range(9):
+        _pass_on(ends.write, running.server.recv, BUSY)
+        _pass_on(running.server.sendall, ends.read, BUSY)
+    assert not naps
 
 
 @pytest.mark.parametrize("kind", ["pipes", "sockets"])
