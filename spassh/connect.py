@@ -1,13 +1,13 @@
-"""From addresses to one established socket: a loop around poll(2), without threads."""
+"""From addresses to one established socket: one loop, without threads."""
 
 from __future__ import annotations
 
 import _socket as socket
 import errno
 import os
-import select
 import sys
 
+from .answers import answers
 from .errors import (
     RefusedError,
     ShutError,
@@ -48,7 +48,8 @@ _TCP_DELACK_MAX_US = 46
 PLAIN_TIMEOUT: Final = 60
 """Seconds for each address of a host without a profile."""
 
-_FAILED: Final = select.POLLERR | select.POLLHUP
+_UNDER_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
+"""What connect(2) says of a socket that does not block. The last is of Windows."""
 
 
 class Target(NamedTuple):
@@ -139,7 +140,7 @@ class _Race:
         self._schedule = Schedule(len(addresses), clock(), plan)
         self._sources: dict[int, Source] = {}
         self._attempts: dict[int, _Attempt] = {}
-        self._poll = select.poll()
+        self._answers = answers()
         self.errors: dict[int, OSError] = {}
         """Why an address was given up before the time was."""
 
@@ -192,21 +193,13 @@ class _Race:
             return
         self._tell(f"dialled {address} port {address.sockaddr[1]}")
         self._attempts[sock.fileno()] = _Attempt(sock, index, dialled)
-        self._poll.register(sock, select.POLLOUT)
+        self._answers.add(sock)
 
     def _wait(self, seconds: float) -> Socket | None:
         """Wait for answers, and return the first socket that was let in."""
-        for fd, event in self._poll.poll(1000 * seconds):
-            attempt = self._attempts[fd]
-            code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if not code and event & _FAILED:
-                if not event & select.POLLHUP:
-                    # Linux may say that there is an error before it says which: the
-                    # next poll(2) returns at once, and then SO_ERROR has it.
-                    continue
-                code = errno.ECONNABORTED
-            del self._attempts[fd]
-            self._poll.unregister(fd)
+        for fd, code in self._answers.wait(seconds):
+            attempt = self._attempts.pop(fd)
+            self._answers.remove(fd)
             if not code:
                 self._tell(f"connected to {self._addresses[attempt.address]}")
                 return attempt.sock
@@ -228,7 +221,7 @@ def _start_connecting(address: Address, source: Source) -> Socket:
     try:
         sock.setblocking(False)
         code = sock.connect_ex(address.sockaddr)
-        if code not in {0, errno.EINPROGRESS}:
+        if code not in _UNDER_WAY:
             raise _os_error(code)
     except OSError:
         sock.close()

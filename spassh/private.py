@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from stat import S_ISREG
 
 from .errors import ProfileError, lower_reason
@@ -15,6 +16,9 @@ MAX_FILE_BYTES: Final = 16 * 1024
 """Most bytes of a profile or a key file: a profile has less than one thousand."""
 
 _OTHERS = 0o077
+
+# Windows knows neither.
+_OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 
 def config_home() -> str:
@@ -51,7 +55,7 @@ class PrivateFile:
         self.path = path
         try:
             # Not blocking: somebody may have put a named pipe there.
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            fd = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
             try:
                 status = os.fstat(fd)
                 data = b""
@@ -91,6 +95,8 @@ class PrivateFile:
         Raises:
             ProfileError: somebody can. The hint is the command that mends it.
         """
+        if sys.platform == "win32":
+            return  # Owners and modes are no such thing there: a profile is private.
         # The same descriptor was asked that was read, so nobody can swap the file.
         if self._owner not in (0, os.geteuid()):
             raise ProfileError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import _socket as socket
 import os
 import select
-import time
 from stat import S_ISFIFO, S_ISSOCK
+from time import sleep
 
 from .ends import CHUNK, Ending, breaks_connection, end_output
 from .splice import BUSY, UNSUPPORTED, Splice
@@ -206,7 +206,7 @@ def _serve(up: Flow, down: Flow) -> None:
         # it, and so has an answer.
         alone = served[0] if len(served) == 1 else None
         if alone and alone is before and alone.streams:
-            time.sleep(_NAP)
+            sleep(_NAP)
         before = alone
 
 

@@ -28,6 +28,6 @@ def is_synchronised() -> bool | None:
     timex = _Timex()  # No modes: nothing is set.
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # macOS has none, nor Windows a libc
         return None
     return None if state < 0 else not timex.status & _UNSYNCHRONISED

@@ -20,6 +20,7 @@ ROOT = str(Path(__file__).parents[2])
 OURS = {
     "spassh",
     "spassh.cli",
+    "spassh.answers",
     "spassh.connect",
     "spassh.errors",
     "spassh.handover",

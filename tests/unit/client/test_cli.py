@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from unit.client.parties import PATIENCE, Gate, Home, Shut, invite, open_knock
+from unit.client.windows import WINDOWS
 
 import spassh
 from spassh.cli import main, proxy_arguments
@@ -18,6 +19,7 @@ from spassh.errors import UsageError
 from spassh.patterns import Wanted
 
 ROOT = Path(__file__).parents[3]
+MAIN = "from spassh.cli import main; sys.exit(main())"
 
 Program = subprocess.Popen[bytes]
 
@@ -29,13 +31,16 @@ class Spassh:
         self._home = home
         self._running: list[Program] = []
 
-    def start(self, *words: str, stdin: int = -1, stdout: int = -1) -> Program:
+    def start(
+        self, *words: str, stdin: int = -1, stdout: int = -1, begin: str = ""
+    ) -> Program:
+        how = ("-c", f"{begin}\n{MAIN}") if begin else ("-m", "spassh")
         environment = os.environ | {
             "SPASSH_CONFIG_HOME": self._home.path,
             "PYTHONPATH": str(ROOT),
         }
         program = subprocess.Popen(
-            [sys.executable, "-m", "spassh", *words],
+            [sys.executable, *how, *words],
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -96,12 +101,14 @@ def converse(program: Program, theirs: socket.socket) -> tuple[int, str]:
     return program.returncode, err.decode()
 
 
+@pytest.mark.parametrize("begin", ["", WINDOWS], ids=["here", "windows"])
 @pytest.mark.parametrize("options", [(), ("--fdpass",)], ids=str)
 def test_a_relay_knocks_connects_and_copies_and_stands_in_where_no_socket_is_taken(
-    program: Spassh, home: Home, gate: Gate, options: Sequence[str]
+    program: Spassh, home: Home, gate: Gate, options: Sequence[str], begin: str
 ) -> None:
     make_profile(home, gate)
-    running = program.start("proxy", *options, host_of(gate), str(gate.port))
+    words = ("proxy", *options, host_of(gate), str(gate.port))
+    running = program.start(*words, begin=begin)
     wait_for_knocks(gate, 1)
     gate.open()
     with gate.accept() as theirs:

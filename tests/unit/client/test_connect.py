@@ -25,6 +25,15 @@ from spassh.ui import silent
 if TYPE_CHECKING:
     from spassh.connect import Knock
 
+
+@pytest.fixture(autouse=True, params=["poll", "select"])
+def waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Wait as it is done here, and as on Windows."""
+    if request.param == "select":
+        monkeypatch.delattr(select, "poll")
+    return str(request.param)
+
+
 SOURCES: dict[int, SocketAddress] = {
     socket.AF_INET: ("127.0.0.1", 0),
     socket.AF_INET6: ("::1", 0, 0, 0),
@@ -118,35 +127,6 @@ def test_only_one_connection_is_ever_made(shut: Shut) -> None:
             shut.tcp.accept()
     # There were others under way, which are closed before they are answered.
     assert len([line for line in story if line.startswith("dialled")]) > 1
-
-
-@pytest.mark.parametrize("event", [select.POLLERR, select.POLLERR | select.POLLHUP])
-def test_a_socket_with_an_error_is_not_taken_for_a_connection(
-    shut: Shut, monkeypatch: pytest.MonkeyPatch, event: int
-) -> None:
-    """Linux 6.18 says POLLERR a moment before SO_ERROR is anything but 0."""
-    poll = select.poll
-    early: list[int] = []
-
-    class Hasty:
-        def __init__(self) -> None:
-            self._poll = poll()
-            self.unregister = self._poll.unregister
-
-        def register(self, sock: socket.socket, events: int) -> None:
-            self._poll.register(sock, events)
-            early[:] = early or [sock.fileno()]
-
-        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
-            if len(early) == 1:
-                early.append(-1)
-                return [(early[0], event)]
-            return self._poll.poll(milliseconds)
-
-    monkeypatch.setattr(select, "poll", Hasty)
-    knock = Knocks(2, shut.open)
-    with connect(target(shut.address), knock) as ours, shut.tcp.accept()[0] as theirs:
-        assert talk(ours, theirs)
 
 
 def test_the_connection_comes_from_the_address_and_the_port_that_knocked() -> None:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
 
 import pytest
 from unit.client.relays import (
@@ -428,7 +427,7 @@ def test_a_relay_opens_nothing(ends: Ends, running: Running) -> None:
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What a relay has slept."""
     naps: list[float] = []
-    monkeypatch.setattr(relay, "time", SimpleNamespace(sleep=naps.append))
+    monkeypatch.setattr(relay, "sleep", naps.append)
     return naps
 
 

@@ -12,25 +12,9 @@ from pathlib import Path
 
 import pytest
 from unit.client.relays import FINE, PATIENCE, WAYS, Running, pipes, receive_all
+from unit.client.windows import WINDOWS
 
 ROOT = Path(__file__).parents[3]
-
-WINDOWS = """
-import os, select, signal, socket, sys
-sys.modules |= dict.fromkeys(["fcntl", "grp", "pwd", "resource", "termios"])
-for module, names in {
-    os: "splice sendfile readv writev get_blocking set_blocking fork",
-    select: "poll epoll POLLIN POLLOUT POLLERR POLLHUP POLLNVAL",
-    signal: "SIGHUP SIGPIPE",
-    socket: "AF_UNIX send_fds recv_fds socketpair",
-}.items():
-    for name in names.split():
-        delattr(module, name)
-def refuse(*_):
-    raise OSError("only sockets can be waited for")
-select.select = refuse
-sys.platform = "win32"
-"""
 
 RELAY = """
 from spassh import handover
