@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     rotate = _verb(
         actions, "rotate", "user_rotate", "give a user a new key, and end the old ones"
     )
-    rotate.add_argument("name", metavar="NAME", help="the user's name")
+    rotate.add_argument("name", metavar="USER", help="the user's name")
     _add_invite_options(rotate)
     rotate.add_argument(
         "--overlap",
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _verb(actions, "list", "user_list", "list the users and their ports")
     remove = _verb(actions, "remove", "user_remove", "remove a user and the keys")
-    remove.add_argument("name", metavar="NAME", help="the user's name")
+    remove.add_argument("name", metavar="USER", help="the user's name")
     remove.add_argument(
         "--key",
         default="",

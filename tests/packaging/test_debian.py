@@ -37,16 +37,23 @@ PROVIDERS = {
 OPTIONAL = {"segno"}
 """What the server does without, if it is not there."""
 
+COMPLETIONS = {
+    *("usr/share/bash-completion/completions", "usr/share/fish/vendor_completions.d"),
+    "usr/share/zsh/vendor-completions",
+}
+
 DIRECTORIES = {
     "spassh": {
         *("usr/bin", f"{MODULES}/spassh", f"{MODULES}/spassh-{{version}}.dist-info"),
         *("usr/share/doc/spassh", "usr/share/lintian/overrides", "usr/share/man/man1"),
         *("usr/share/man/man5", "usr/share/man/man7"),
+        *COMPLETIONS,
     },
     "spassh-server": {
         *("lib/systemd/system", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d"),
         *("usr/sbin", f"{MODULES}/spassh_server", "usr/share/doc/spassh-server"),
         *("usr/share/lintian/overrides", "usr/share/man/man5", "usr/share/man/man8"),
+        *COMPLETIONS,
     },
 }
 
@@ -58,6 +65,9 @@ FILES = {
         *("usr/share/doc/spassh/SECURITY.md.gz", "usr/share/doc/spassh/changelog.gz"),
         *("usr/share/man/man1/spassh.1.gz", "usr/share/man/man5/spassh.toml.5.gz"),
         *("usr/share/man/man7/spassh-protocol.7.gz",),
+        *("usr/share/bash-completion/completions/spassh",),
+        *("usr/share/fish/vendor_completions.d/spassh.fish",),
+        *("usr/share/zsh/vendor-completions/_spassh",),
     },
     "spassh-server": {
         *("usr/sbin/spasshd", "lib/systemd/system/spasshd.service"),
@@ -67,6 +77,9 @@ FILES = {
         *("usr/share/doc/spassh-server/examples/spasshd-iptables.conf",),
         *("usr/share/doc/spassh-server/copyright",),
         *("usr/share/man/man5/spasshd.toml.5.gz", "usr/share/man/man8/spasshd.8.gz"),
+        *("usr/share/bash-completion/completions/spasshd",),
+        *("usr/share/fish/vendor_completions.d/spasshd.fish",),
+        *("usr/share/zsh/vendor-completions/_spasshd",),
     },
 }
 """Files that have to be there, among others in the directories above."""
