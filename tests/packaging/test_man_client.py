@@ -1,15 +1,18 @@
 """The client's man pages: well-formed, and true about options and keys."""
 
 import argparse
+import ast
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lab.transfers import TRANSFERS
 
 from spassh import profile
+from spassh.errors import SpasshError
 from spassh.protocol.limits import DEFAULT_KNOCK_PORT
 from spassh.usage import parser
 
@@ -25,7 +28,7 @@ SECTIONS = {
         "DIAGNOSTICS",
         "SECURITY CONSIDERATIONS",
     ],
-    "spassh.toml.5": COMMON,
+    "spassh.toml.5": [*COMMON, "SECURITY CONSIDERATIONS"],
 }
 
 # It depends on what is installed where the test runs.
@@ -156,3 +159,69 @@ def test_the_page_has_the_limits_of_the_profile() -> None:
         65535,
     ):
         assert f" {number}." in page
+
+
+# What the program says
+
+ERRORS = {"SpasshError"} | {one.__name__ for one in SpasshError.__subclasses__()}
+NOT_LISTED = {
+    # What argparse says of a command line: the page tells that of all of it.
+    "message",
+    # A finding of `spassh doctor` has it as its reason.
+    re.escape("sudo there wants a password, and nobody is asked for one"),
+}
+
+
+def raised() -> Iterator[tuple[str, str]]:
+    """Yield where an error is made, and a pattern of its message."""
+    for path in sorted((MAN.parent / "spassh").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func).split(".")[-1]
+            if name in ERRORS:
+                of_file = name == "ProfileError"
+                text = pattern(node.args[1 if of_file else 0])
+                yield f"{path}:{node.lineno}", f"FILE: {text}" if of_file else text
+
+
+def pattern(message: ast.expr) -> str:
+    if isinstance(message, ast.JoinedStr):
+        return "".join(
+            ".+" if isinstance(part, ast.FormattedValue) else pattern(part)
+            for part in message.values
+        )
+    if isinstance(message, ast.Constant):
+        return re.escape(str(message.value))
+    return ast.unparse(message)
+
+
+def _is_about(item: str, text: str) -> bool:
+    """Tell if an item of the page is about messages with the pattern `text`."""
+    words = re.sub("[A-Z]{3,}", ".+", re.escape(item))
+    example = re.sub(r"\\(.)", r"\1", text.replace(".+", "x"))
+    return bool(re.fullmatch(text, item) or re.fullmatch(words, example))
+
+
+def test_every_error_that_is_raised_is_in_the_page_and_back() -> None:
+    section = read("spassh.1").split(".Sh DIAGNOSTICS")[1].split(".Sh ")[0]
+    listed = set(re.findall(r'^\.It Li "(.*)"$', section, re.MULTILINE))
+    errors = dict(raised())
+    assert set(errors.values()) > NOT_LISTED
+    found = {
+        where: {item for item in listed if _is_about(item, text)}
+        for where, text in errors.items()
+        if text not in NOT_LISTED
+    }
+    assert {where: errors[where] for where, items in found.items() if not items} == {}
+    assert listed - set().union(*found.values()) == set()
+
+
+def test_every_variable_of_the_environment_is_in_the_page_and_back() -> None:
+    used = {
+        name
+        for path in (MAN.parent / "spassh").rglob("*.py")
+        for name in re.findall(r'environ\.get\("(\w+)"', path.read_text())
+    }
+    section = read("spassh.1").split(".Sh ENVIRONMENT")[1].split(".Sh ")[0]
+    assert set(re.findall(r"^\.It Ev (\w+)$", section, re.MULTILINE)) == used

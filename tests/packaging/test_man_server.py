@@ -286,6 +286,54 @@ def test_every_message_is_in_the_page() -> None:
     assert sorted(one for one in words if one not in text) == []
 
 
+SAID_OTHERWISE = {
+    # Python, of a network.
+    "does not appear to be an IPv",
+    "has host bits set",
+    # The system, of a file.
+    "no such file or directory",
+    # Of two parts.
+    "not found in",
+}
+"""What the system, Python or another program says, or the code puts together."""
+
+
+def texts_of_the_code() -> str:
+    """Return every text in the code that could be said, with marks between."""
+    paths = [*PACKAGE.rglob("*.py"), *(CHECKOUT / "spassh").rglob("*.py")]
+    return "\0".join(
+        " ".join(node.value.split())
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def test_every_message_of_the_page_is_in_the_code() -> None:
+    """Of each item the words between what is different each time."""
+    errors = section("DIAGNOSTICS").split("\n.Ss Errors ", 1)[1]
+    items = [
+        words.replace("\\(dq", '"').strip(' ,:"')
+        for line in re.findall(r"^\.It (.*)", errors, re.MULTILINE)
+        for words in re.findall(r"Li (.*?)(?= Ar | Ns |$)", line)
+        for words in re.split(r" , | : |Li |: |\d+", words)
+    ]
+    text = texts_of_the_code()
+    assert len(items) > 150
+    items = [one for one in items if one and one not in SAID_OTHERWISE]
+    assert sorted(one for one in items if one not in text) == []
+
+
+def test_every_variable_of_the_environment_is_in_the_page_and_back() -> None:
+    used = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r'environ\.get\("(\w+)"', path.read_text())
+    }
+    items = re.findall(r"^\.It Ev (.*)$", section("ENVIRONMENT"), re.MULTILINE)
+    assert {name for item in items for name in item.split(" , ")} == used
+
+
 NUMBERS = {
     r"within (\d+) seconds of the server's clock": WINDOW_MS // 1000,
     r"after (\d+) each user gets one a second": bounds._COMMAND_BURST,
