@@ -21,7 +21,9 @@ from spassh_server.privsep.sandbox import SandboxError
 from spassh_server.toml import ConfigError
 from spassh_server.verbs import init, run
 
-README = " ".join((SERVER.parent / "README.md").read_text(encoding="utf-8").split())
+INSTALL = " ".join(
+    (SERVER.parent / "docs" / "INSTALL.md").read_text(encoding="utf-8").split()
+)
 MAN = " ".join((SERVER.parent / "man" / "spasshd.8").read_text("ascii").split())
 
 
@@ -73,16 +75,18 @@ def test_the_exposure_would_be_more_without(tmp_path: Path, key: str) -> None:
 
 
 @needs_systemd
-def test_the_exposure_is_what_the_readme_says(tmp_path: Path) -> None:
+def test_the_exposure_is_what_the_documents_say(tmp_path: Path) -> None:
     if not systemd_version().startswith("systemd 252 "):
-        pytest.skip("the figures in README.md are those of systemd 252")
+        pytest.skip("the figures in docs/INSTALL.md are those of systemd 252")
     bare = exposure(tmp_path, UNIT)
-    assert f"`systemd-analyze security` of systemd 252 gives it {bare} (of 10" in README
+    assert (
+        f"`systemd-analyze security` of systemd 252 gives it {bare} (of 10" in INSTALL
+    )
     as_root = exposure(tmp_path, without("User"))
-    assert f"without that line would say {as_root}. " in README
+    assert f"without that line would say {as_root}. " in INSTALL
     with_iptables = exposure(tmp_path, UNIT + IPTABLES)
     assert f"the Internet sockets that iptables wants make it {with_iptables}. " in (
-        README
+        INSTALL
     )
 
 
@@ -217,7 +221,7 @@ def test_the_guard_is_started_again_whatever_happens(
 
 def test_the_watchdog_wakes_both_programs_as_often_as_the_texts_say() -> None:
     assert value("WatchdogSec") == "5min"
-    assert "every 150 seconds" in README
+    assert "every 150 seconds" in INSTALL
     assert ".Li WatchdogSec=5min , so that both programs wake up every 150 seconds" in (
         MAN
     )

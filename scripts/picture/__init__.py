@@ -1,0 +1,1 @@
+"""Pictures of what the programs really did, as SVG."""
