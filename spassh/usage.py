@@ -154,9 +154,7 @@ def _add_doctor(verbs: "_Verbs[_Parser]") -> None:
     verb.add_argument(
         "-p", dest="port", metavar="PORT", default="", help="the port of sshd there"
     )
-    verb.add_argument(
-        "--json", action="store_true", help="print one object for programs"
-    )
+    verb.add_argument("--json", action="store_true", help="print JSON on one line")
     verb.add_argument(
         "-v", "--verbose", action="store_true", help="tell the story, with times"
     )
@@ -195,7 +193,7 @@ def _add_import(verbs: "_Verbs[_Parser]") -> None:
     )
     verb.add_argument(
         "--passphrase-file",
-        metavar="PATH",
+        metavar="FILE",
         default="",
         help="a private file with the passphrase of a sealed invite, which is asked for"
         " on the terminal otherwise",

@@ -32,7 +32,7 @@ from .report import Report
 
 Reply = Callable[[Any], None]
 
-_REFUSED = "the firewall refused: see the log"
+_REFUSED = "the packet filter refused: see the log"
 
 
 class Asking:
@@ -136,7 +136,7 @@ class Asking:
             reason = f"{grant.port} is over the granter's limits"
             self._report.denied("refused", user, grant.address, reason)
         else:
-            reason = "the firewall refused"
+            reason = "the packet filter refused"
             self._report.denied("failed", user, grant.address, reason)
 
     def _judge_order(self, order: Order, kind: int) -> None:

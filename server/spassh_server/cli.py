@@ -103,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
 
     user = verbs.add_parser(
         "user",
-        help="add, list or remove users",
-        description="Add, list or remove users. Each has a file in users_dir.",
+        help="add, rotate, list or remove users",
+        description="Add, rotate, list or remove users. Each has a file in users_dir.",
     )
     actions = user.add_subparsers(title="verbs", metavar="VERB", required=True)
     add = _verb(actions, "add", "user_add", "add a user and print the invite")
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = _verb(
         verbs, "doctor", "doctor", "look for what keeps people out, or lets them in"
     )
-    doctor.add_argument("--json", action="store_true", help="as JSON on one line")
+    doctor.add_argument("--json", action="store_true", help="print JSON on one line")
     explain = _verb(verbs, "explain", "explain", "say what would happen to a packet")
     explain.add_argument(
         "packet",
@@ -179,7 +179,9 @@ def _parser() -> argparse.ArgumentParser:
         help="judge it at this time, such as 2030-01-31T12:00:00Z, or @ and seconds"
         " since 1970 (default: when it was captured)",
     )
-    explain.add_argument("--json", action="store_true", help="a line of JSON for each")
+    explain.add_argument(
+        "--json", action="store_true", help="print a line of JSON for each packet"
+    )
     run = _verb(verbs, "run", "run", "run the daemon in the foreground")
     run.add_argument(
         "--pcap",
@@ -189,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
         " end when they are answered",
     )
     status = _verb(verbs, "status", "status", "show the daemon's state and live grants")
-    status.add_argument("--json", action="store_true", help="as JSON on one line")
+    status.add_argument("--json", action="store_true", help="print JSON on one line")
     metrics = _verb(verbs, "metrics", "metrics", "print the state for Prometheus")
     metrics.add_argument(
         "--output",
@@ -216,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     stop.add_argument(
         "--open",
         action="store_true",
-        help="take the drop and everything else out of the firewall as well",
+        help="take the drop and everything else out of the packet filter as well",
     )
     return parser
 

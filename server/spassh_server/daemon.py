@@ -268,7 +268,7 @@ def _reap(granter: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         # We may not signal it any more: it is root and we are not. It will follow when
         # the firewall lets go of it, and every grant ends by itself.
-        events.error("the granter is still busy with the firewall")
+        events.error("the granter is still busy with the packet filter")
 
 
 def load_server_keys(config: Config) -> ServerKeys:

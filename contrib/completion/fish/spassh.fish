@@ -125,7 +125,7 @@ complete -c spassh -n "__spassh_at 'rotate'" -s v -l verbose -d 'tell the story,
 complete -c spassh -n "__spassh_at 'rotate' 0" -a '(__spassh_targets)'
 complete -c spassh -n "__spassh_at 'doctor'" -s h -l help -d 'show this help message and exit'
 complete -c spassh -n "__spassh_at 'doctor'" -s p -x -d 'the port of sshd there'
-complete -c spassh -n "__spassh_at 'doctor'" -l json -d 'print one object for programs'
+complete -c spassh -n "__spassh_at 'doctor'" -l json -d 'print JSON on one line'
 complete -c spassh -n "__spassh_at 'doctor'" -s v -l verbose -d 'tell the story, with times'
 complete -c spassh -n "__spassh_at 'doctor' 0" -a '(__spassh_targets)'
 complete -c spassh -n "__spassh_at 'import'" -s h -l help -d 'show this help message and exit'

@@ -350,7 +350,7 @@ def test_who_asked_for_a_revocation_is_told_once_what_came_of_it(asked: Asked) -
     asked.answer(message.REVOKED, 1, grants=4, sessions=1)
     asked.answer(message.REVOKED, 1, grants=4, sessions=1)
     assert asked.replies == [
-        {"error": "the firewall refused: see the log"},
+        {"error": "the packet filter refused: see the log"},
         {"grants": 4, "sessions": 1, "forgotten": False},
     ]
 
@@ -358,7 +358,7 @@ def test_who_asked_for_a_revocation_is_told_once_what_came_of_it(asked: Asked) -
 def test_who_changed_what_is_protected_is_told_what_came_of_it(asked: Asked) -> None:
     for kind, reply in (
         (message.GRANTED, {}),
-        (message.FAILED, {"error": "the firewall refused: see the log"}),
+        (message.FAILED, {"error": "the packet filter refused: see the log"}),
     ):
         asked.asking.protect(asked.replies.append)
         wanted = asked.sent[-1]

@@ -101,7 +101,7 @@ def test_a_good_packet_is_asked_for_and_then_reported(
         ),
         (
             message.FAILED,
-            f'failed {ADA} reason="the firewall refused"',
+            f'failed {ADA} reason="the packet filter refused"',
         ),
     ],
 )
@@ -313,7 +313,9 @@ class TestRevoking:
     def test_that_fails_is_told(self, rig: Rig) -> None:
         rig.ask("revoke ada")
         rig.answer(message.FAILED, 1)
-        assert rig.control.answers == [{"error": "the firewall refused: see the log"}]
+        assert rig.control.answers == [
+            {"error": "the packet filter refused: see the log"}
+        ]
 
     @pytest.mark.parametrize(
         "request_", ["sing", "revoke ../x", "revoke 224.0.0.1", "revoke a b", "kil x"]

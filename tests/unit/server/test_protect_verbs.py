@@ -427,10 +427,10 @@ class TestConfirm:
     def test_says_if_the_daemon_refuses(self, site: Site, logins: Logins) -> None:
         site.begin()
         logins(LOGIN)
-        site.answers["protect"] = {"error": "the firewall refused"}
+        site.answers["protect"] = {"error": "the packet filter refused"}
         code, _, err = site("confirm")
         assert code == 1
-        assert "error: the firewall refused" in err
+        assert "error: the packet filter refused" in err
 
 
 class TestUnprotect:

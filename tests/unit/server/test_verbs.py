@@ -217,10 +217,12 @@ class TestRevoke:
         assert "hint: give the name of a user, or an address" in err
 
     def test_that_the_firewall_refused_is_an_error(self, spasshd: Spasshd) -> None:
-        with spasshd.answering({"error": "the firewall refused: \x1b[2Jsee the log"}):
+        with spasshd.answering(
+            {"error": "the packet filter refused: \x1b[2Jsee the log"}
+        ):
             code, out, err = spasshd("revoke", "ada")
         assert (code, out) == (1, "")
-        assert err == "spasshd: error: the firewall refused: \\x1b[2Jsee the log\n"
+        assert err == "spasshd: error: the packet filter refused: \\x1b[2Jsee the log\n"
 
     @pytest.mark.parametrize(
         "answer",
