@@ -139,6 +139,24 @@ def test_the_synopsis_has_every_option_and_argument() -> None:
             assert re.search(rf"(?:Fl|Ar) {word}\b", text if verb else synopsis), word
 
 
+def test_the_synopsis_has_no_other_option() -> None:
+    synopsis = read("spassh.1").split(".Sh SYNOPSIS")[1].split(".Sh")[0]
+    told = {
+        (block.split("\n")[0].removeprefix(".Cm ") if ".Cm" in block else "", option)
+        for block in synopsis.split("\n.Nm\n")[1:]
+        for option in re.findall(r"Fl (-?[\w-]+)", block)
+        if option != "-"  # what comes before a command
+    }
+    expected = {
+        (verb, option[1:])
+        for verb, its_parser in parsers().items()
+        for action in its_parser._actions
+        for option in action.option_strings
+    }
+    assert told <= expected
+    assert ("enroll", "-name") in told
+
+
 def test_the_page_and_the_profile_have_the_same_keys() -> None:
     heads = items("spassh.toml.5", "with these keys", ".Ss")
     assert [head.removeprefix("Ic ") for head in heads] == list(profile._REQUIREMENTS)
