@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from lab.apparmor import SOURCE
 from lab.packages import NAMES, deb, field
 from lab.unit import UNIT
 
@@ -50,7 +51,8 @@ DIRECTORIES = {
         *COMPLETIONS,
     },
     "spassh-server": {
-        *("lib/systemd/system", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d"),
+        *("etc/apparmor.d", "lib/systemd/system"),
+        *("usr/lib/sysusers.d", "usr/lib/tmpfiles.d"),
         *("usr/sbin", f"{MODULES}/spassh_server", "usr/share/doc/spassh-server"),
         *("usr/share/lintian/overrides", "usr/share/man/man5", "usr/share/man/man8"),
         *COMPLETIONS,
@@ -71,6 +73,7 @@ FILES = {
     },
     "spassh-server": {
         *("usr/sbin/spasshd", "lib/systemd/system/spasshd.service"),
+        *("etc/apparmor.d/spasshd",),
         *("usr/lib/sysusers.d/spassh-server.conf",),
         *("usr/lib/tmpfiles.d/spassh-server.conf",),
         *("usr/share/doc/spassh-server/README.Debian",),
@@ -199,12 +202,28 @@ def test_the_files_are_those_of_the_package(packages: Path, name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_a_conffile(packages: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "conffiles"),
+    [("spassh", ""), ("spassh-server", "/etc/apparmor.d/spasshd\n")],
+)
+def test_the_profile_alone_is_a_conffile(
+    packages: Path, name: str, conffiles: str
+) -> None:
     """The verbs of spasshd change its file, about which dpkg would ask everybody."""
     control = {one.name for one in contents(deb(packages, name), "--ctrl-tarfile")}
     assert "control" in control
-    assert "conffiles" not in control
+    assert ("conffiles" in control) is bool(conffiles)
+    if conffiles:
+        assert read(deb(packages, name), "conffiles", "--ctrl-tarfile") == conffiles
+
+
+def test_the_profile_is_loaded_before_the_service_asks_for_it(packages: Path) -> None:
+    package = deb(packages, "spassh-server")
+    profile = read(package, "etc/apparmor.d/spasshd")
+    assert profile == SOURCE.read_text(encoding="ascii")
+    script = read(package, "postinst", "--ctrl-tarfile")
+    loads = script.index('apparmor_parser -r -T -W "$APP_PROFILE"')
+    assert loads < script.index("deb-systemd-invoke")
 
 
 @pytest.mark.parametrize(
