@@ -1,0 +1,28 @@
+# The client for Homebrew. Not built here: see ../README.md. The source is not published
+# anywhere, so url and sha256 are those of a file that scripts/package has built.
+class Spassh < Formula
+  include Language::Python::Virtualenv
+
+  desc "Single Packet Authorization for the SSH you already use: client"
+  homepage "https://spassh.invalid/"
+  url "file:///path/to/dist/spassh-0.1.0.tar.gz"
+  sha256 "0000000000000000000000000000000000000000000000000000000000000000"
+  license "MIT"
+
+  depends_on "cryptography"
+  depends_on "python@3.13"
+
+  def install
+    virtualenv_create(libexec, "python3.13").pip_install buildpath
+    # What the wheel has for servers stays where nobody calls it.
+    bin.install_symlink libexec/"bin/spassh"
+    man1.install "man/spassh.1"
+    man5.install "man/spassh.toml.5"
+    man7.install "man/spassh-protocol.7"
+    pkgshare.install "contrib/ssh_config.example"
+  end
+
+  test do
+    assert_match version.to_s, shell_output("#{bin}/spassh --version")
+  end
+end
