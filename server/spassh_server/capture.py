@@ -45,7 +45,9 @@ _SLL2_INDEX = slice(4, 8)
 _SO_LOCK_FILTER = 44
 
 
-def open_captures(names: Sequence[str], port: int) -> list["Capture"]:
+def open_captures(
+    names: Sequence[str], port: int, *, fwknop: bool = False
+) -> list["Capture"]:
     """Open what it takes to hear the interfaces `names`; it takes CAP_NET_RAW.
 
     An interface that is not there yet is waited for, and so is one that went away;
@@ -57,18 +59,27 @@ def open_captures(names: Sequence[str], port: int) -> list["Capture"]:
             interface.
     """
     if ANY in names or sys.platform == "linux":
-        capture = Capture(ANY, port, () if ANY in names else names)
+        capture = Capture(ANY, port, () if ANY in names else names, fwknop=fwknop)
         if ANY in names or capture.link == DLT_LINUX_SLL2:
             return [capture]
         capture.close()
-    return [Capture(name, port) for name in names]
+    return [Capture(name, port, fwknop=fwknop) for name in names]
 
 
 class Capture:
     """One interface, or `any` and of that the interfaces of some names."""
 
-    def __init__(self, interface: str, port: int, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        interface: str,
+        port: int,
+        names: Sequence[str] = (),
+        *,
+        fwknop: bool = False,
+    ) -> None:
         """Open the capture of datagrams to `port`; it takes CAP_NET_RAW.
+
+        With `fwknop`, packets of fwknop are let through as well.
 
         With `names`, frames of other interfaces than those are left out. It takes
         `any`, and the link type LINUX_SLL2: see whether `link` is that.
@@ -84,7 +95,7 @@ class Capture:
             raise CaptureError(f"{interface}: {error_text(errors.value)}")
         self._handle = Handle(interface, pointer)
         try:
-            self._open(port)
+            self._open(filter_expression(port, fwknop=fwknop))
         except BaseException:
             self.close()
             raise
@@ -93,7 +104,7 @@ class Capture:
         self._fd: int = pcap.pcap_get_selectable_fd(pointer)
         self._index = _index(interface)
 
-    def _open(self, port: int) -> None:
+    def _open(self, expression: str) -> None:
         pointer = self._handle.pointer
         pcap.pcap_set_snaplen(pointer, SNAPLEN)
         pcap.pcap_set_promisc(pointer, 0)
@@ -109,7 +120,6 @@ class Capture:
             raise CaptureError(f"{self.interface}: {error_text(errors.value)}")
         if self.interface == ANY:
             pcap.pcap_set_datalink(pointer, DLT_LINUX_SLL2)
-        expression = filter_expression(port)
         if self._handle.link in {DLT_LINUX_SLL, DLT_LINUX_SLL2}:
             # What leaves this host is no knock for it. Other link types cannot tell.
             expression = f"inbound and ({expression})"

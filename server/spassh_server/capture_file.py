@@ -49,11 +49,12 @@ class Record(NamedTuple):
 class CaptureFile:
     """The frames of a file. It can be given where a `Capture` is taken."""
 
-    def __init__(self, path: str, port: int) -> None:
+    def __init__(self, path: str, port: int, *, fwknop: bool = False) -> None:
         """Open the file `path`, or the standard input if that is "-".
 
-        Of its frames, those with datagrams to `port` are read. A pipe is read to its
-        end here, so it waits for whoever writes there.
+        Of its frames, those with datagrams to `port` are read; with `fwknop`, packets
+        of fwknop among them. A pipe is read to its end here, so it waits for whoever
+        writes there.
 
         Raises:
             CaptureError: it cannot be read, is no capture file, or has a link type
@@ -71,7 +72,7 @@ class CaptureFile:
         self.ended = False
         """Whether `frames` and `records` have come to the end."""
         try:
-            self._filter(port)
+            self._filter(filter_expression(port, fwknop=fwknop))
         except BaseException:
             self.close()
             raise
@@ -89,11 +90,11 @@ class CaptureFile:
             raise CaptureError(f"{self.name}: {error_text(errors.value)}", _HINT)
         return pointer
 
-    def _filter(self, port: int) -> None:
+    def _filter(self, expression: str) -> None:
         if self.link not in LINK_TYPES:
             what = f"link type {self.link} is not understood"
             raise CaptureError(f"{self.name}: {what}", _HINT)
-        self._handle.filter(_expression(self.link, port))
+        self._handle.filter(_with_tags(self.link, expression))
 
     def fileno(self) -> int:
         """Return a descriptor that always polls readable, and not with epoll(7)."""
@@ -138,12 +139,11 @@ class CaptureFile:
         self._handle.close()
 
 
-def _expression(link: int, port: int) -> str:
-    """Return the filter for datagrams to `port`, behind up to two VLAN tags as well.
+def _with_tags(link: int, plain: str) -> str:
+    """Return the filter `plain`, for what is behind up to two VLAN tags as well.
 
-    A live capture needs no more than `filter_expression`: the kernel takes tags away.
+    A live capture needs no more than `plain`: the kernel takes tags away.
     """
-    plain = filter_expression(port)
     if link != DLT_ETHERNET:
         return plain
     # Each `vlan` moves what comes after it by one tag.

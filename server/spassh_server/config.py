@@ -37,6 +37,8 @@ class Config(NamedTuple):
     path: str
     interfaces: tuple[str, ...]
     knock_port: int
+    fwknop: bool
+    """Whether packets of fwknop are captured, for users that have keys for them."""
     address: str
     """The server's name or address in invites; empty means the host's name."""
     backend: str
@@ -157,6 +159,7 @@ def parse(text: str, path: str) -> Config:
         path=path,
         interfaces=_interfaces(table),
         knock_port=table.integer("knock_port", DEFAULT_KNOCK_PORT, 1, 65535),
+        fwknop=table.boolean("fwknop", default=False),
         address=_address(table),
         backend=table.choice("backend", "auto", BACKENDS),
         protect=protect,

@@ -40,6 +40,21 @@ def leads_nowhere(forwards: Iterable[Forward], port: Port, address: bytes) -> bo
     return bool(sizes) and len(address) not in sizes
 
 
+def leads_to(forwards: Iterable[Forward], port: Port, host: str, number: int) -> bool:
+    """Tell whether `port` leads to just that port of `host`, which is an address.
+
+    A name is none: nobody here looks names up, least of all a client's.
+    """
+    try:
+        address = ip_address(host).packed
+    except ValueError:
+        return False
+    return any(
+        (one.port, one.address, one.number) == (port, address, number)
+        for one in forwards
+    )
+
+
 def _port(entry: Table) -> Port:
     try:
         return parse_port(entry.string("port"))

@@ -123,8 +123,8 @@ def _open_mark(config: Config) -> int:
 
 def _open_captures(config: Config, pcap: str) -> Sequence[Capture | CaptureFile]:
     if pcap:
-        return [CaptureFile(pcap, config.knock_port)]
-    return open_captures(config.interfaces, config.knock_port)
+        return [CaptureFile(pcap, config.knock_port, fwknop=config.fwknop)]
+    return open_captures(config.interfaces, config.knock_port, fwknop=config.fwknop)
 
 
 def _file_bytes() -> int:

@@ -6,7 +6,18 @@ from typing import NamedTuple, Protocol
 from spassh.protocol.errors import NotOurs
 from spassh.protocol.request import Request
 
+from .fwknop_keys import FwknopKey
 from .users import User, UserKey
+
+
+class Target(NamedTuple):
+    """Where a port is to lead, in the words of the request."""
+
+    host: str
+    """An address or a name."""
+    port: int
+    is_here: bool
+    """Whether that is the server itself, whatever `host` says."""
 
 
 class Opened(NamedTuple):
@@ -14,10 +25,14 @@ class Opened(NamedTuple):
 
     request: Request
     user: User
-    key: UserKey
+    key: UserKey | FwknopKey
     """The one of the user's keys that it was made with."""
     identity: bytes
     """What was authenticated, hashed: the same for every spelling of a datagram."""
+    others: tuple[Request, ...] = ()
+    """Further ports, where a format can ask for several at once."""
+    target: Target | None = None
+    """Where all of these ports are to lead, where a format can say that."""
 
 
 class Opener(Protocol):

@@ -15,6 +15,7 @@ from spassh.protocol.errors import (
     Replayed,
     Unauthentic,
 )
+from spassh.protocol.fwknop.opening import has_form
 from spassh.protocol.limits import DATAGRAM_SIZES
 from spassh.protocol.opening import ServerKeys, open_datagram
 from spassh.protocol.request import Request
@@ -23,11 +24,13 @@ from .addresses import text
 from .datagram import Datagram
 from .envelope import Opened
 from .firewall import Width
+from .fwknop_keys import FwknopKey
+from .openers.fwknop import open_for
 from .pipeline import Admission
-from .policy import Approval, Order, Refusal, decide, rules
+from .policy import Approval, Approvals, Order, Refusal, decide_all, rules
 from .ports import Port
 from .replay import IDENTITY_SIZE, Entry
-from .users import Users
+from .users import User, UserKey, Users
 
 
 class Step(NamedTuple):
@@ -66,14 +69,13 @@ def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
     opened = yield from _open(datagram.payload, scene)
     if opened is None:
         return
-    yield Step("request", True, _wish(opened.request))
+    for request in (opened.request, *opened.others):
+        yield Step("request", True, _wish(request))
     if not (yield from _admit(opened, datagram.source, now, scene.replay)):
         return
-    for rule in rules(opened, datagram, now):
-        yield Step("policy", rule.kept, rule.demand if rule.kept else rule.broken)
-        if not rule.kept:
-            return
-    decision = decide(opened, datagram, now, scene.widths)
+    if not (yield from _keep_rules(opened, datagram, now)):
+        return
+    decision = decide_all(opened, datagram, now, scene.widths)
     if isinstance(decision, Refusal):
         yield Step("policy", False, decision.reason)
     elif isinstance(decision, Order):
@@ -81,7 +83,9 @@ def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
     elif scene.problem:
         yield Step("firewall", False, scene.problem)
     else:
-        yield Step("grant", True, f"{_approval(decision)}, by {scene.firewall}")
+        each = decision.each if isinstance(decision, Approvals) else (decision,)
+        for approval in each:
+            yield Step("grant", True, f"{_approval(approval)}, by {scene.firewall}")
 
 
 def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
@@ -96,6 +100,8 @@ def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
     try:
         opened = open_datagram(payload, scene.keys, find_psk)
     except NotOurs as error:
+        if scene.users.fwknop and has_form(payload):
+            return (yield from _open_fwknop(payload, scene.users))
         yield Step("gate", False, _not_ours(str(error)))
         return None
     except PacketError as error:
@@ -108,9 +114,34 @@ def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
         return None
     yield _GATE
     key, user = scene.users.owner(opened.client)
-    which = f", with key {user.keys.index(key) + 1} of {len(user.keys)}"
-    yield Step("handshake", True, f"made by {user.name}{which}")
+    yield Step("handshake", True, _made_by(user, key))
     return Opened(opened.request, user, key, opened.identity)
+
+
+def _open_fwknop(payload: bytes, users: Users) -> Generator[Step, None, Opened | None]:
+    """Try the keys for packets of fwknop; return the request if one fits."""
+    yield Step("gate", True, "it has the form of a packet of fwknop")
+    try:
+        opened = open_for(payload, users)
+    except NotOurs:
+        what = f"none of the {len(users.fwknop)} keys for packets of fwknop fits"
+        yield Step("handshake", False, what)
+        return None
+    except Unauthentic as error:
+        what = f"{error}: its HMAC is right, and its encryption key is another"
+        yield Step("handshake", False, what)
+        return None
+    except PacketError as error:
+        yield Step("handshake", True, "a key for packets of fwknop fits")
+        yield Step("request", False, f"breaks a rule of fwknop's format: {error}")
+        return None
+    yield Step("handshake", True, _made_by(opened.user, opened.key))
+    return opened
+
+
+def _made_by(user: User, key: UserKey | FwknopKey) -> str:
+    keys = user.all_keys
+    return f"made by {user.name}, with key {keys.index(key) + 1} of {len(keys)}"
 
 
 _GATE = Step("gate", True, "size, mac and tag are right: it is for this server")
@@ -151,6 +182,18 @@ def _admit(
     late = (now - request.time) / 1000
     when = f"{abs(late):.3f} s {'ago' if late >= 0 else 'in the future'}"
     yield Step("time", True, f"made {utc(request.time)}, {when}")
+    return True
+
+
+def _keep_rules(
+    opened: Opened, datagram: Datagram, now: int
+) -> Generator[Step, None, bool]:
+    """Go through the rules, for each port that is asked for."""
+    for request in (opened.request, *opened.others):
+        for rule in rules(opened._replace(request=request), datagram, now):
+            yield Step("policy", rule.kept, rule.demand if rule.kept else rule.broken)
+            if not rule.kept:
+                return False
     return True
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from scapy.libs import winpcapy as pcap
 
+from spassh.protocol.fwknop.packet import FIRST, LEAST, MOST
 from spassh.protocol.limits import DATAGRAM_SIZES
 
 ERRBUF = 256
@@ -102,8 +103,10 @@ def error_text(message: bytes | None) -> str:
     return os.fsdecode(message or b"").strip() or "unknown error"
 
 
-def filter_expression(port: int) -> str:
+def filter_expression(port: int, *, fwknop: bool = False) -> str:
     """Return the libpcap filter for datagrams to `port`: whole UDP of our sizes.
+
+    With `fwknop`, also UDP of IPv4 that begins like a packet of fwknop.
 
     What it lets through still has to be parsed: `datagram` assumes nothing of it.
     """
@@ -112,6 +115,11 @@ def filter_expression(port: int) -> str:
         return " or ".join(f"{field} = {size + _UDP_HEADER}" for size in DATAGRAM_SIZES)
 
     # In libpcap's language udp[...] means IPv4 only, and leaves fragments out.
-    ipv4 = f"ip and udp dst port {port} and ({sizes('udp[4:2]')})"
+    wanted = sizes("udp[4:2]")
+    if fwknop:
+        least, most = LEAST + _UDP_HEADER, MOST + _UDP_HEADER
+        first = " or ".join(f"udp[8] = {byte}" for byte in FIRST)
+        wanted += f" or (udp[4:2] >= {least} and udp[4:2] <= {most} and ({first}))"
+    ipv4 = f"ip and udp dst port {port} and ({wanted})"
     ipv6 = f"ip6 and ip6[6] = 17 and ip6[42:2] = {port} and ({sizes('ip6[44:2]')})"
     return f"({ipv4}) or ({ipv6})"

@@ -22,7 +22,7 @@ from .capture import Capture
 from .capture_file import CaptureFile
 from .clock import now_ms
 from .config import Config
-from .envelope import Envelope
+from .envelope import Envelope, Opener
 from .firewall import Width
 from .libpcap import CaptureError
 from .limits import (
@@ -34,7 +34,7 @@ from .limits import (
 )
 from .openers.native import NativeOpener
 from .pipeline import Rejected, World, consider
-from .policy import Approval, Order, Refusal
+from .policy import Approval, Approvals, Order, Refusal
 from .privsep import message
 from .privsep.message import Answer
 from .quota import RequestQuota
@@ -42,7 +42,7 @@ from .reload import Reload
 from .report import Report
 from .store import ReplayStore
 from .systemd import Notifier
-from .users import Users
+from .users import Users, lax_keys
 
 _NO_WIDTHS: Final[frozenset[Width]] = frozenset()
 """Until the granter has said what its packet filter can do, it can do nothing."""
@@ -80,7 +80,7 @@ class Listener:
         self._opener = NativeOpener(keys, Users([]))
         self._world = World(
             config.knock_port,
-            Envelope([self._opener]),
+            Envelope(self._openers()),
             store,
             RequestQuota(REQUEST_BURST, REQUESTS_PER_SECOND),
             _NO_WIDTHS,
@@ -95,6 +95,16 @@ class Listener:
         self._for_good = False
         self._pinged = 0.0
         self._damage: CaptureError | None = None
+
+    def _openers(self) -> list[Opener]:
+        """Return the formats that this daemon takes, the cheapest to reject first."""
+        openers: list[Opener] = [self._opener]
+        if self._config.fwknop:
+            # Not at the top: most daemons have no use for it.
+            from .openers.fwknop import FwknopOpener
+
+            openers.append(FwknopOpener(lambda: self._opener.users))
+        return openers
 
     def serve(self) -> bool:
         """Work until SIGTERM, SIGINT or the stop verb, or until the files are read.
@@ -176,9 +186,12 @@ class Listener:
         else:
             self._act(decision)
 
-    def _act(self, decision: Approval | Order | Refusal | Rejected) -> None:
+    def _act(self, decision: Approval | Approvals | Order | Refusal | Rejected) -> None:
         if isinstance(decision, Approval):
             self._asking.approve(decision)
+        elif isinstance(decision, Approvals):
+            for approval in decision.each:
+                self._asking.approve(approval)
         elif isinstance(decision, Order):
             self._asking.order(decision)
         elif isinstance(decision, Refusal):
@@ -296,6 +309,8 @@ class Listener:
             return
         self._opener.users = users
         self._asking.keep(users.by_name)
+        for warning in lax_keys(users.by_name.values()):
+            events.say("warning", text=warning)
         if self._ready:
             events.say("reloaded", users=len(users))
             return

@@ -66,6 +66,13 @@ def with_open_invites(users: Iterable[User], now: int) -> list[str]:
     ]
 
 
+def unused_formats(settings: Config, users: Iterable[User]) -> list[str]:
+    """Say if packets of a format are captured, and nobody has a key for them."""
+    if settings.fwknop and not any(user.fwknop for user in users):
+        return ["fwknop is true, and no user has a key for packets of fwknop"]
+    return []
+
+
 def _is_there(interface: str) -> bool:
     try:
         return interface == "any" or bool(socket.if_nametoindex(interface))

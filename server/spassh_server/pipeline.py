@@ -13,7 +13,7 @@ from spassh.protocol.errors import PacketError
 from .datagram import parse
 from .envelope import Envelope, Opened
 from .firewall import Width
-from .policy import Approval, Order, Refusal, decide
+from .policy import Approval, Approvals, Order, Refusal, decide_all
 from .quota import RequestQuota
 from .replay import IDENTITY_SIZE, Entry
 
@@ -49,7 +49,7 @@ class Rejected(NamedTuple):
 
 def consider(
     frame: bytes, link: int, now: int, world: World
-) -> Approval | Order | Refusal | Rejected:
+) -> Approval | Approvals | Order | Refusal | Rejected:
     """Judge one frame of link type `link`, captured at `now` (milliseconds).
 
     Raises:
@@ -68,4 +68,4 @@ def consider(
     if not world.quota.take(user.name, now):
         return Refusal(user.name, request.address or source, "too many requests")
     world.replay.admit(entry, source, now)
-    return decide(opened, datagram, now, world.widths)
+    return decide_all(opened, datagram, now, world.widths)

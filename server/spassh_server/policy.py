@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from .addresses import grantable
 from .commands import Command, match
-from .config_forwards import leads_nowhere
+from .config_forwards import leads_nowhere, leads_to
 from .datagram import Datagram
-from .envelope import Opened
+from .envelope import Opened, Target
 from .firewall import Grant, Width
 from .ports import Port
 from .users import User
@@ -20,6 +20,12 @@ class Approval(NamedTuple):
     user: str
     grant: Grant
     seconds: int
+
+
+class Approvals(NamedTuple):
+    """Let each of several grants through that one packet asks for."""
+
+    each: tuple[Approval, ...]
 
 
 class Order(NamedTuple):
@@ -49,10 +55,30 @@ class Rule(NamedTuple):
     """What is wrong if it is not kept: the reason of a refusal."""
 
 
+def decide_all(
+    opened: Opened, datagram: Datagram, now: int, widths: frozenset[Width]
+) -> Approval | Approvals | Order | Refusal:
+    """Judge everything that `opened` asks for, each request as by `decide`.
+
+    Of several ports, one that is refused has all refused: it is one packet.
+    """
+    decision = decide(opened, datagram, now, widths)
+    if not opened.others or not isinstance(decision, Approval):
+        return decision
+    approvals = [decision]
+    for request in opened.others:
+        one = opened._replace(request=request)
+        decision = decide(one, datagram, now, widths)
+        if not isinstance(decision, Approval):
+            return decision
+        approvals.append(decision)
+    return Approvals(tuple(approvals))
+
+
 def decide(
     opened: Opened, datagram: Datagram, now: int, widths: frozenset[Width]
 ) -> Approval | Order | Refusal:
-    """Judge what `opened` asks for at the time `now` (ms).
+    """Judge what `opened` asks for first at the time `now` (ms).
 
     Everything is refused that no rule allows. A lifetime over the user's cap is cut to
     the cap: less than was asked for can do no harm, and the client learns nothing new.
@@ -128,6 +154,21 @@ def rules(opened: Opened, datagram: Datagram, now: int) -> Iterator[Rule]:
         f"{port} is this host's, or leads to a host of the address's family",
         f"{port} leads to no host of the address's family",
     )
+    if opened.target is not None:
+        yield _leads_there(user, port, opened.target)
+
+
+def _leads_there(user: User, port: Port, target: Target) -> Rule:
+    """Return the rule that a request which says where a port leads has to keep."""
+    # "Here" is a name of the client's for this host, and no address of a forward.
+    if target.is_here:
+        led_on = any(one.port == port for one in user.forwards)
+        kept = target.port == port.number and not led_on
+        where = f"port {target.port} of this host"
+    else:
+        kept = leads_to(user.forwards, port, target.host, target.port)
+        where = f"{target.host} port {target.port}"
+    return Rule(kept, f"{port} leads to {where}", f"{port} does not lead to {where}")
 
 
 def _order(opened: Opened, address: bytes) -> Order | Refusal:

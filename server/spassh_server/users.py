@@ -3,7 +3,7 @@
 Pure: text in, `User` out. Who reads the files, and as whom, is `config` and `privsep`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from spassh.protocol.crypto import PrivateKey
@@ -14,6 +14,8 @@ from spassh.protocol.names import check_user
 from .commands import Command
 from .config import Config
 from .firewall import Forward, Network, Width
+from .fwknop_keys import FORMAT as FWKNOP
+from .fwknop_keys import FwknopKey, read_fwknop_key
 from .limits import MAX_KEYS_PER_USER, MAX_USERS_IN_MAIN_FILE
 from .ports import Port
 from .toml import ConfigError, Table, read_toml
@@ -34,7 +36,10 @@ _KEYS = {
     "expires",
     "key",
 }
-_KEY_KEYS = {"public", "psk", "expires", "invite"}
+_KEY_KEYS = {"format", "public", "psk", "expires", "invite"}
+_NATIVE = "native"
+FORMATS = (_NATIVE, FWKNOP)
+"""What the packets are that a key is for."""
 
 
 class UserKey(NamedTuple):
@@ -76,6 +81,13 @@ class User(NamedTuple):
     commands: tuple[Command, ...] = ()
     forwards: tuple[Forward, ...] = ()
     """Where those of `ports` lead that are no ports of this host."""
+    fwknop: tuple[FwknopKey, ...] = ()
+    """Keys for packets of fwknop. `keys` are those for native ones."""
+
+    @property
+    def all_keys(self) -> tuple[UserKey | FwknopKey, ...]:
+        """Return the keys for packets of whatever format."""
+        return self.keys + self.fwknop
 
 
 class Users:
@@ -86,11 +98,25 @@ class Users:
         self.by_name = {user.name: user for user in users}
         self.duplicates: list[tuple[str, str]] = []
         self._by_key: dict[bytes, tuple[UserKey, User]] = {}
+        self.fwknop: list[tuple[FwknopKey, User]] = []
+        """Every key for packets of fwknop, and whose it is."""
         for user in users:
+            self._add_fwknop(user)
             for key in user.keys:
                 owner = self._by_key.setdefault(key.public, (key, user))[1]
                 if owner is not user:
                     self.duplicates.append((user.name, owner.name))
+
+        self.fwknop_secrets = [key.keys for key, _ in self.fwknop]
+
+    def _add_fwknop(self, user: User) -> None:
+        owners = {key.keys: owner for key, owner in self.fwknop}
+        for key in user.fwknop:
+            owner = owners.get(key.keys, user)
+            if owner is user:
+                self.fwknop.append((key, user))
+            else:
+                self.duplicates.append((user.name, owner.name))
 
     def __len__(self) -> int:
         return len(self.by_name)
@@ -109,6 +135,16 @@ class Users:
     def owner(self, public: bytes) -> tuple[UserKey, User]:
         """Return the key that `psk` found, and whose it is."""
         return self._by_key[public]
+
+
+def lax_keys(users: Iterable[User]) -> list[str]:
+    """Return a warning for each key that does without what fwknop 2 has."""
+    return [
+        f"a key of {user.name} takes packets of fwknop without {key.laxness}"
+        for user in users
+        for key in user.fwknop
+        if key.laxness
+    ]
 
 
 def parse_user(
@@ -161,9 +197,10 @@ def _user(name: str, table: Table, config: Config) -> User:
     not_before, expires = table.moment("not_before"), table.moment("expires")
     if not_before and expires and expires <= not_before:
         raise table.error("expires", "is not after not_before", "write a later one")
+    entries = _key_tables(table)
     return User(
         name,
-        _keys(table),
+        _native_keys(entries),
         _ports(table, config),
         lifetime,
         table.integer("max_lifetime", lifetime, lifetime, config.max_lifetime),
@@ -174,6 +211,7 @@ def _user(name: str, table: Table, config: Config) -> User:
         expires,
         _commands(table, config),
         _forwards(table, config),
+        _fwknop_keys(entries, config),
     )
 
 
@@ -223,14 +261,21 @@ def _commands(table: Table, config: Config) -> tuple[Command, ...]:
     return tuple(known[name] for name in dict.fromkeys(names))
 
 
-def _keys(table: Table) -> tuple[UserKey, ...]:
+def _key_tables(table: Table) -> list[tuple[str, Table]]:
+    """Return the tables [[key]], each with the format that it is for."""
     entries = table.tables("key", MAX_KEYS_PER_USER)
     if not entries:
         raise table.error(
             "key", "the user has no key", "add one with 'spasshd user add'"
         )
+    return [(entry.choice("format", _NATIVE, FORMATS), entry) for entry in entries]
+
+
+def _native_keys(entries: list[tuple[str, Table]]) -> tuple[UserKey, ...]:
     keys: list[UserKey] = []
-    for entry in entries:
+    for kind, entry in entries:
+        if kind != _NATIVE:
+            continue
         entry.only(_KEY_KEYS)
         public = _decode(entry, "public", PUBLIC)
         # A point of low order would make every handshake with it fail: say so now.
@@ -245,6 +290,26 @@ def _keys(table: Table) -> tuple[UserKey, ...]:
         psk, expires = _decode(entry, "psk", PSK), entry.moment("expires")
         invite = entry.boolean("invite", default=False)
         keys.append(UserKey(public, psk, expires, invite))
+    return tuple(keys)
+
+
+def _fwknop_keys(
+    entries: list[tuple[str, Table]], config: Config
+) -> tuple[FwknopKey, ...]:
+    keys: list[FwknopKey] = []
+    for kind, entry in entries:
+        if kind != FWKNOP:
+            continue
+        if not config.fwknop:
+            raise entry.error(
+                "format",
+                f"packets of fwknop are not taken: see {config.path}",
+                "write fwknop = true there and restart spasshd",
+            )
+        key = read_fwknop_key(entry)
+        if any(one.keys == key.keys for one in keys):
+            raise entry.error("format", "is listed twice", "take one of them out")
+        keys.append(key)
     return tuple(keys)
 
 

@@ -9,8 +9,17 @@ from typing import NamedTuple
 import pytest
 
 from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.fwknop.digests import DEFAULT_DIGEST, DIGESTS
+from spassh.protocol.fwknop.keys import MAX_HMAC_KEY, MAX_KEY, MAX_LEGACY_KEY
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
-from spassh_server import commands, config, config_commands, config_forwards, users
+from spassh_server import (
+    commands,
+    config,
+    config_commands,
+    config_forwards,
+    fwknop_keys,
+    users,
+)
 from spassh_server.config import Config, ConfigError
 from spassh_server.firewall import Width
 from spassh_server.limits import (
@@ -104,7 +113,7 @@ def test_every_key_of_the_configuration_is_described_and_back() -> None:
 
 def test_every_key_of_a_user_is_described_and_back() -> None:
     assert set(USER) == users._KEYS
-    assert set(USER["key"].nested) == users._KEY_KEYS
+    assert set(USER["key"].nested) == users._KEY_KEYS | fwknop_keys.TABLE_KEYS
 
 
 def test_every_other_key_has_nothing_inside() -> None:
@@ -266,12 +275,12 @@ def test_a_user_has_as_many_keys_as_described_and_no_more() -> None:
 
 def examples() -> list[str]:
     blocks = re.findall(r"\n\.Bd [^\n]*\n(.*?)\n\.Ed", section("EXAMPLES"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     return blocks
 
 
 def test_the_example_configurations_are_right() -> None:
-    first, second, _, _ = examples()
+    first, second, _, _, _ = examples()
     assert parse(first).protect == (parse_port("tcp/22"), parse_port("tcp/8443"))
     assert parse(second).interfaces == ("eth0",)
 
@@ -291,6 +300,23 @@ def test_the_example_gateway_is_right_once_its_user_has_keys() -> None:
     assert problems == []
     assert bob.ports == {parse_port("tcp/2222")}
     assert bob.commands == settings.command
+
+
+def test_the_example_user_of_fwknop_is_right_once_she_has_keys() -> None:
+    carol = parse_alice(with_keys(examples()[4]), parse("fwknop = true"))
+    assert (len(carol.keys), len(carol.fwknop)) == (1, 1)
+
+
+def test_the_bounds_and_defaults_of_a_key_of_fwknop_are_described() -> None:
+    text = section("USERS")
+    assert f"passphrase, of at most {MAX_KEY} bytes" in text
+    assert f"passphrase, of at most {MAX_HMAC_KEY} bytes" in text
+    assert f"and at most {MAX_LEGACY_KEY} may be there" in text
+    found = re.findall(r'"(md5|sha\w+)"', text.replace("\\(dq", '"'))
+    assert found == [*DIGESTS, DEFAULT_DIGEST]
+    table = '[[key]]\nformat = "fwknop"\nkey = "k"\nhmac_key = "h"\n'
+    (key,) = parse_alice(table, parse("fwknop = true")).fwknop
+    assert (key.keys.hmac_digest, key.keys.legacy) == (DEFAULT_DIGEST, False)
 
 
 def with_keys(text: str) -> str:
@@ -335,6 +361,7 @@ RARE = {
     "always_allow",
     "command",
     "forward",
+    "fwknop",
     "hook_timeout",
     "hook_user",
     "ipfw_path",

@@ -223,6 +223,7 @@ def fixed_words() -> set[str]:
     protocol = CHECKOUT / "spassh" / "protocol"
     shared = [protocol / "keys.py", protocol / "names.py"]
     shared.append(protocol / "sealed_invite.py")
+    shared.append(protocol / "fwknop" / "keys.py")
     found = set()
     for called, call in calls(*PACKAGE.rglob("*.py"), *shared):
         at = MESSAGE.get(called)

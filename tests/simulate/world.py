@@ -30,7 +30,7 @@ from spassh_server.firewall import ActiveGrant, Grant, Width
 from spassh_server.openers.native import NativeOpener
 from spassh_server.pipeline import Rejected, consider
 from spassh_server.pipeline import World as Stage
-from spassh_server.policy import Approval, Order, Refusal
+from spassh_server.policy import Approval, Refusal
 from spassh_server.ports import Port
 from spassh_server.privsep.bounds import Bounds
 from spassh_server.privsep.message import (
@@ -223,7 +223,7 @@ class Server:
             return why.outcome
         if isinstance(decision, Refusal):
             return "refused"
-        assert not isinstance(decision, Order), "nobody has a command here"
+        assert isinstance(decision, Approval), "nobody has a command or fwknop here"
         return self._grant(decision)
 
     def _grant(self, approval: Approval) -> str:

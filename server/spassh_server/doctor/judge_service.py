@@ -235,7 +235,7 @@ def _is_allowed(user: User, now: int) -> bool:
     """Tell whether the user and one of the keys are allowed in at that time."""
     begun = user.not_before <= now
     over = bool(user.expires) and user.expires <= now
-    keys = any(not key.expires or key.expires > now for key in user.keys)
+    keys = any(not key.expires or key.expires > now for key in user.all_keys)
     return begun and not over and keys
 
 

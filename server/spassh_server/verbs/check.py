@@ -12,10 +12,11 @@ from ..mistakes import (
     foreign_state,
     missing_interfaces,
     unusable_widths,
+    unused_formats,
     with_open_invites,
 )
 from ..userfiles import read_users
-from ..users import User
+from ..users import User, lax_keys
 
 
 def run(options: Namespace) -> int:
@@ -37,6 +38,10 @@ def run(options: Namespace) -> int:
     for name in missing_interfaces(settings):
         print(f"note: no interface '{name}' now: 'spasshd run' waits for it")
     everybody = list(users.by_name.values())
+    for warning in lax_keys(everybody):
+        print(f"warning: {warning}")
+    for note in unused_formats(settings, everybody):
+        print(f"note: {note}")
     for name in with_open_invites(everybody, now_ms()):
         print(f"note: {name} has the key of an invite: 'spassh enroll' replaces it")
     return _check_firewall(settings, everybody)

@@ -78,7 +78,7 @@ def _given(options: Namespace) -> Iterator[Packet]:
 
 
 def _captured(options: Namespace, settings: Config) -> Iterator[Packet]:
-    capture = CaptureFile(options.packet, settings.knock_port)
+    capture = CaptureFile(options.packet, settings.knock_port, fwknop=settings.fwknop)
     try:
         while not capture.ended:
             for time, frame in capture.records():

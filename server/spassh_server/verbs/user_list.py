@@ -14,7 +14,7 @@ def run(options: Namespace) -> int:
     users, problems = read_users(settings)
     for user in users.by_name.values():
         ports = ",".join(sorted(map(str, user.ports)))
-        keys = f"{len(user.keys)} key" + "s" * (len(user.keys) != 1)
+        keys = f"{len(user.all_keys)} key" + "s" * (len(user.all_keys) != 1)
         fields = [user.name, ports, f"{user.max_lifetime} s", keys]
         print("\t".join(fields + _extras(user, now_ms())))
     for problem in problems:
@@ -29,12 +29,14 @@ def _extras(user: User, now: int) -> list[str]:
         extras.append("not yet allowed")
     if user.expires and user.expires <= now:
         extras.append("expired")
-    old = sum(1 for key in user.keys if key.expires and key.expires <= now)
+    old = sum(1 for key in user.all_keys if key.expires and key.expires <= now)
     if old:
         extras.append(f"{old} expired key" + "s" * (old != 1))
     invites = sum(1 for key in user.keys if key.is_open_invite(now))
     if invites:
         extras.append(f"{invites} invite" + "s" * (invites != 1))
+    if user.fwknop:
+        extras.append(f"{len(user.fwknop)} of fwknop")
     if user.commands:
         names = ",".join(command.name for command in user.commands)
         extras.append(f"commands {names}")

@@ -2,6 +2,7 @@
 
 import os
 from argparse import Namespace
+from contextlib import suppress
 
 from spassh.protocol.errors import TextFormError
 from spassh.protocol.names import check_user
@@ -63,18 +64,19 @@ def _without(settings: Config, file: UserFile, public: bytes) -> str:
         raise VerbError(
             f"user '{name}' has no such key", f"{file.path} has those that are there"
         )
-    if not left:
+    if not left and not file.user.fwknop:
         raise VerbError(
             f"it is the only key of user '{name}'",
             f"'spasshd user remove {name}' removes the user",
         )
-    number = next(at for at, key in enumerate(keys) if key.public == public)
-    try:
-        text = without_key(file.text, number)
-        if parse_user(name, text, file.path, settings) == file.user._replace(keys=left):
-            return text
-    except (IndexError, ConfigError):
-        pass  # It is TOML, and in another spelling than ours.
+    wanted = file.user._replace(keys=left)
+    # Among the tables there may be keys for other formats, which are not counted here.
+    for number in range(len(file.user.all_keys)):
+        # If it fails, it is TOML in another spelling than ours.
+        with suppress(IndexError, ConfigError):
+            text = without_key(file.text, number)
+            if parse_user(name, text, file.path, settings) == wanted:
+                return text
     raise VerbError(
         f"{file.path}: the key cannot be taken out", "edit the file by hand"
     )

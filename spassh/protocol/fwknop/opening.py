@@ -50,7 +50,7 @@ def open_packet(payload: bytes, keys: Sequence[Keys]) -> Opened:
             same HMAC key, or a client has another encryption key than we.
         Malformed: it is authentic, and breaks a rule.
     """
-    if not _FORM.fullmatch(payload):
+    if not has_form(payload):
         raise NotOurs("form")
     for number, one in enumerate(keys):
         body = _body(payload, one)
@@ -66,6 +66,11 @@ def open_packet(payload: bytes, keys: Sequence[Keys]) -> Opened:
         message = decode(printable(head), legacy=one.legacy)
         return Opened(message, number, blake2s(plain).digest())
     raise NotOurs("key")
+
+
+def has_form(payload: bytes) -> bool:
+    """Tell whether `payload` could be a packet of fwknop for all that it looks like."""
+    return _FORM.fullmatch(payload) is not None
 
 
 def _body(payload: bytes, keys: Keys) -> bytes | None:

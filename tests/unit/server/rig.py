@@ -90,7 +90,9 @@ class FakeControl:
 class Rig:
     """The listener with its surroundings."""
 
-    def __init__(self, tmp_path: Path, *, ready: bool = True) -> None:
+    def __init__(
+        self, tmp_path: Path, *, ready: bool = True, fwknop: bool = False
+    ) -> None:
         (tmp_path / "state").mkdir()
         (tmp_path / "users.d").mkdir(exist_ok=True)
         self.users_dir = tmp_path / "users.d"
@@ -108,7 +110,9 @@ class Rig:
         self.granter.setblocking(False)
         self.listener = Listener(
             config=CONFIG._replace(
-                users_dir=str(self.users_dir), path=str(self.main_file)
+                users_dir=str(self.users_dir),
+                path=str(self.main_file),
+                fwknop=fwknop,
             ),
             keys=SERVER,
             captures=[cast(Capture, self.capture)],

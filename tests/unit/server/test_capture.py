@@ -52,6 +52,29 @@ capture.close()
     )
 
 
+def test_what_begins_like_a_packet_of_fwknop_passes_where_it_is_wanted() -> None:
+    """Elsewhere the kernel keeps it out, and nobody wakes up for it."""
+    says(
+        """
+add("here")
+for wanted in (True, False):
+    capture = listen("here", fwknop=wanted)
+    for size in (139, 140, 1400):
+        for first in b"89+/A":
+            payload = bytes([first]) * size
+            send("x-here", ethernet(ipv4(udp(payload))))
+            send("x-here", ethernet(ipv6(udp(payload))))
+    send("x-here", ethernet(ipv4(udp(b"8" * 200, port=7))))
+    send("x-here", ethernet(ipv4(udp(b"8" * 200), fragment=1)))
+    put("here", 4)
+    heard = hear(capture, 4)
+    print("".join(sorted(map(chr, heard[:-2]))), heard[-2:])
+    capture.close()
+""",
+        "++//8899 [4, 4]\n [4, 4]\n",
+    )
+
+
 def test_several_interfaces_are_one_capture_and_others_are_not_heard() -> None:
     says(
         """

@@ -99,6 +99,21 @@ def test_frames_have_the_time_of_their_capture(write: Callable[..., str]) -> Non
     capture.close()
 
 
+@pytest.mark.parametrize(("fwknop", "sizes"), [(True, [140, 1500]), (False, [])])
+def test_packets_of_fwknop_are_read_where_they_are_wanted(
+    fwknop: bool, sizes: list[int], write: Callable[..., str]
+) -> None:
+    payloads = [
+        first * size for size in (139, 140, 1500, 1501) for first in (b"8", b"A")
+    ]
+    frames = [pcap_record(ethernet(ipv4(udp(one))), NOW) for one in payloads]
+    frames.append(pcap_record(ethernet(ipv6(udp(b"8" * 140))), NOW))
+    capture = CaptureFile(write(pcap_header(), *frames), PORT, fwknop=fwknop)
+    found = [parse(one.frame, capture.link, PORT).payload for one in read(capture)]
+    assert found == [b"8" * size for size in sizes]
+    capture.close()
+
+
 def test_files_of_other_byte_orders_and_nanoseconds_are_read(
     write: Callable[..., str],
 ) -> None:

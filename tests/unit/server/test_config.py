@@ -41,6 +41,7 @@ def test_every_key_is_read() -> None:
     text = """
 interfaces = ["eth0", "wg0"]
 knock_port = 7
+fwknop = true
 address = "server.example.org"
 backend = "nftables"
 protect = ["tcp/22", "udp/51820"]
@@ -80,6 +81,7 @@ argv = ["/usr/bin/uptime"]
         path=PATH,
         interfaces=("eth0", "wg0"),
         knock_port=7,
+        fwknop=True,
         address="server.example.org",
         backend="nftables",
         protect=(Port(6, 22), Port(17, 51820)),

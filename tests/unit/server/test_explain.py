@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from unit.server.frames import PORT, ethernet, ipv4, udp
+from unit.server.fwknop_parties import ACCESS, KEYS, fwknop_user, packet
 from unit.server.parties import (
     CLIENT_PSK,
     CLIENT_SECRET,
     HERE,
     NOW,
     SERVER,
+    SSH,
     STRANGER_SECRET,
     THERE,
     access,
@@ -22,6 +24,7 @@ from unit.server.parties import (
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.errors import PacketError
+from spassh.protocol.fwknop.keys import Keys
 from spassh.protocol.limits import WINDOW_MS
 from spassh.protocol.packet import Gate
 from spassh.protocol.request import Request, encode
@@ -30,9 +33,11 @@ from spassh_server.datagram import DLT_ETHERNET, Datagram
 from spassh_server.envelope import Envelope
 from spassh_server.explain import Scene, Step, explain, utc
 from spassh_server.firewall import Width
+from spassh_server.fwknop_keys import FwknopKey
 from spassh_server.openers.native import NativeOpener
 from spassh_server.pipeline import World, consider
 from spassh_server.policy import Approval, Order, rules
+from spassh_server.ports import Port
 from spassh_server.quota import RequestQuota
 from spassh_server.replay import ReplayMemory
 from spassh_server.users import Users
@@ -299,3 +304,54 @@ def test_what_is_told_is_what_the_daemon_does(
             continue
         assert (told.name == "grant") == isinstance(decision, Approval | Order)
         assert told.passed == (told.name == "grant")
+
+
+class TestAPacketOfFwknop:
+    WEB = Port(6, 443)
+
+    def place(self, *keys: FwknopKey, **changes: Any) -> Scene:
+        keys = keys or (FwknopKey(KEYS),)
+        users = Users([user("nat"), fwknop_user("ada", fwknop=keys, **changes)])
+        return scene()._replace(users=users)
+
+    def test_is_told_step_by_step(self) -> None:
+        found = steps(
+            packet(), self.place(FwknopKey(Keys(b"k", b"h")), FwknopKey(KEYS))
+        )
+        assert found[1:4] == [
+            Step("gate", True, "it has the form of a packet of fwknop"),
+            Step("handshake", True, "made by ada, with key 2 of 2"),
+            Step(
+                "request",
+                True,
+                "open tcp/22 for where it comes from, for the usual time",
+            ),
+        ]
+        assert found[-1].name == "grant"
+
+    def test_with_several_ports_has_a_step_for_each(self) -> None:
+        message = ACCESS._replace(ports=((6, 22), (6, 443)))
+        found = steps(packet(message), self.place(ports=frozenset({SSH, self.WEB})))
+        assert [one.name for one in found].count("request") == 2
+        assert [one.name for one in found[-2:]] == ["grant", "grant"]
+        *_, refused = steps(packet(message), self.place())
+        assert refused == ("policy", False, "tcp/443 is not in the user's ports")
+
+    def test_of_a_stranger_fits_no_key(self) -> None:
+        payload = packet(ACCESS, Keys(b"other", b"other"))
+        what = "none of the 1 keys for packets of fwknop fits"
+        assert last(payload, self.place()) == ("handshake", False, what)
+
+    def test_with_another_encryption_key_is_told_from_that(self) -> None:
+        payload = packet(ACCESS, KEYS._replace(encryption=b"other"))
+        name, passed, text = last(payload, self.place())
+        assert (name, passed) == ("handshake", False)
+        assert text.endswith("its HMAC is right, and its encryption key is another")
+
+    def test_that_breaks_a_rule_says_which(self) -> None:
+        payload = packet(ACCESS._replace(type=0, ports=(), command="'"))
+        what = "breaks a rule of fwknop's format: quotes of a command"
+        assert last(payload, self.place()) == ("request", False, what)
+
+    def test_is_no_packet_where_nobody_has_a_key_for_it(self) -> None:
+        assert last(packet())[0] == "gate"

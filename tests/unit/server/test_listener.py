@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 from unit.server.child import in_child, needs_root
 from unit.server.frames import PORT, SOURCE_PORT, ipv4, pcap_header, pcap_record, udp
+from unit.server.fwknop_parties import ACCESS, KEYS, TABLE, fwknop_user, packet
 from unit.server.parties import (
     CLIENT,
     CLIENT_PSK,
@@ -27,10 +28,13 @@ from unit.server.parties import (
 )
 from vectors.vector_file import load
 
+from spassh.protocol.fwknop.packet import seal
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
 from spassh_server import limits
 from spassh_server.commands import Command, parse_pattern
 from spassh_server.firewall import Grant, Width
+from spassh_server.fwknop_keys import FwknopKey
+from spassh_server.ports import Port
 from spassh_server.privsep import message
 from spassh_server.privsep.message import (
     Answer,
@@ -340,6 +344,81 @@ class TestRevoking:
         rig.answer(message.GRANTED, 1)
         assert rig.control.answers == [{"grants": 1, "sessions": 0, "forgotten": False}]
         assert len(log(capsys)) == 2
+
+
+class TestPacketsOfFwknop:
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        made = Rig(tmp_path, fwknop=True)
+        made.users(user(), fwknop_user("fay"))
+        yield made
+        made.close()
+
+    def test_are_asked_for_like_any_others(self, rig: Rig) -> None:
+        rig.frames(packet(), sealed())
+        assert rig.asked() == [
+            GrantMessage(1, Grant(HERE, SSH), 15, "fay"),
+            GrantMessage(2, Grant(HERE, SSH), 15, "ada"),
+        ]
+
+    def test_are_not_tried_where_nobody_wrote_so(self, tmp_path: Path) -> None:
+        plain = Rig(tmp_path)
+        plain.users(fwknop_user())
+        plain.frames(packet())
+        assert plain.asked() == []
+        assert plain.counters == {"frames": 1, "not-ours": 1}
+        plain.close()
+
+    def test_with_several_ports_are_several_grants(self, rig: Rig) -> None:
+        web = Port(6, 443)
+        rig.users(fwknop_user("fay", ports=frozenset({SSH, web})))
+        rig.frames(packet(ACCESS._replace(ports=((6, 22), (6, 443)))))
+        assert rig.asked() == [
+            GrantMessage(1, Grant(HERE, SSH), 15, "fay"),
+            GrantMessage(2, Grant(HERE, web), 15, "fay"),
+        ]
+
+    def test_open_nothing_twice_in_whatever_spelling(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        """The security claim of ADR 0026, also without an HMAC."""
+        bare = KEYS._replace(hmac=b"")
+        rig.users(fwknop_user("fay", fwknop=(FwknopKey(bare), FwknopKey(KEYS))))
+        message = ACCESS._replace(rand="7" * 16)
+        first = seal(message, bare, bytes(8))
+        assert len(first) % 4 != 2
+        rig.frames(first)
+        assert len(rig.asked()) == 1
+        again = [first, first + b"=", first + b"==", b"U2FsdGVkX1" + first]
+        again += [first[:-1] + bytes([first[-1] + 1]), first + b"\n", first + b"=AAA"]
+        again += [seal(message, bare, b"other " + b"st"), seal(message, KEYS, bytes(8))]
+        for payload in again:
+            rig.frames(payload, source="198.51.100.9")
+        assert rig.asked() == []
+        assert rig.counters == {"frames": 10, "not-ours": 6, "replayed": 3}
+        assert len(log(capsys)) == 3
+
+    def test_that_are_late_are_stale(self, rig: Rig) -> None:
+        for seconds in (-61, 61):
+            rig.frames(packet(ACCESS._replace(time=NOW // 1000 + seconds)))
+        rig.frames(packet(ACCESS._replace(time=NOW // 1000 - 60 + 1)))
+        assert len(rig.asked()) == 1
+        assert rig.counters["stale"] == 2
+
+    def test_without_an_hmac_are_warned_of_at_each_start(
+        self, tmp_path: Path, capsys: Capture
+    ) -> None:
+        rig = Rig(tmp_path, ready=False, fwknop=True)
+        table = '[[key]]\nformat = "fwknop"\nkey = "k"\n'
+        rig.write("fay.toml", table + "allow_unauthenticated = true\n")
+        rig.write("gus.toml", TABLE)
+        rig.begin()
+        rig.hand_over(1)
+        warning, ready = log(capsys)
+        text = "a key of fay takes packets of fwknop without an HMAC"
+        assert warning == f'warning text="{text}"'
+        assert ready.startswith("ready users=2 ")
+        rig.close()
 
 
 class TestTheWatchdog:

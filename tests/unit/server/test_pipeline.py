@@ -39,13 +39,13 @@ from spassh_server.envelope import Envelope
 from spassh_server.firewall import Grant, Width
 from spassh_server.openers.native import NativeOpener
 from spassh_server.pipeline import Rejected, World, consider
-from spassh_server.policy import Approval, Order, Refusal
+from spassh_server.policy import Approval, Approvals, Order, Refusal
 from spassh_server.quota import RequestQuota
 from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
 
-Decision = Approval | Order | Refusal | Rejected
+Decision = Approval | Approvals | Order | Refusal | Rejected
 
 
 class Watched(ReplayMemory):

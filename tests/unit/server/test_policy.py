@@ -17,13 +17,16 @@ from unit.server.parties import (
 
 from spassh.protocol.request import Request
 from spassh_server.commands import Command, check_argv, parse_pattern
+from spassh_server.envelope import Target
 from spassh_server.firewall import Forward, Grant, Width
 from spassh_server.policy import (
     Approval,
+    Approvals,
     Order,
     Refusal,
     choose_width,
     decide,
+    decide_all,
     rules,
 )
 from spassh_server.ports import Port
@@ -531,3 +534,69 @@ def test_the_first_broken_rule_is_the_reason() -> None:
 
 def test_every_rule_is_kept_by_what_is_granted() -> None:
     assert all(rule.kept for rule in rules(opened(), datagram(), NOW))
+
+
+class TestSeveralPortsOfOnePacket:
+    WEB = Port(6, 443)
+
+    def judge(self, *ports: int, who: User = EVERYTHING) -> object:
+        first, *others = (access(port=port) for port in ports)
+        one = opened(first, who)._replace(others=tuple(others))
+        return decide_all(one, datagram(), NOW, EVERY_WIDTH)
+
+    def test_one_alone_is_as_ever(self) -> None:
+        assert self.judge(22) == judge(access(), EVERYTHING)
+
+    def test_are_all_granted(self) -> None:
+        expected = tuple(judge(access(port=port), EVERYTHING) for port in (22, 443))
+        assert self.judge(22, 443) == Approvals(expected)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("ports", [(22, 444), (444, 22), (22, 443, 444)])
+    def test_are_all_refused_if_one_is(self, ports: tuple[int, ...]) -> None:
+        decision = self.judge(*ports)
+        assert isinstance(decision, Refusal)
+        assert decision.reason == "tcp/444 is not in the user's ports"
+
+
+class TestWhereAPortIsToLead:
+    """fwknop's packets can say so; a native one never does."""
+
+    FORWARD = Forward(Port(6, 2222), bytes([10, 0, 0, 5]), 22)
+    GUIDED = user(ports=frozenset({SSH, Port(6, 2222)}), forwards=(FORWARD,))
+
+    def judge(self, port: int, target: Target) -> object:
+        one = opened(access(port=port), self.GUIDED)._replace(target=target)
+        return decide(one, datagram(), NOW, EVERY_WIDTH)
+
+    def test_there_it_leads(self) -> None:
+        decision = self.judge(2222, Target("10.0.0.5", 22, is_here=False))
+        assert decision == Approval("ada", Grant(HERE, Port(6, 2222)), 15)
+
+    @pytest.mark.parametrize(
+        ("port", "host", "number"),
+        [
+            (2222, "10.0.0.6", 22),
+            (2222, "10.0.0.5", 23),
+            (2222, "inner.example", 22),
+            (22, "10.0.0.5", 22),
+            (22, "192.0.2.1", 22),
+        ],
+    )
+    def test_elsewhere_it_does_not(self, port: int, host: str, number: int) -> None:
+        decision = self.judge(port, Target(host, number, is_here=False))
+        assert isinstance(decision, Refusal)
+        assert decision.reason == f"tcp/{port} does not lead to {host} port {number}"
+
+    def test_a_port_of_this_host_leads_to_itself(self) -> None:
+        decision = self.judge(22, Target("server.example", 22, is_here=True))
+        assert isinstance(decision, Approval)
+        assert decision.grant.port == SSH
+
+    @pytest.mark.parametrize(("port", "number"), [(22, 23), (2222, 2222), (2222, 22)])
+    def test_a_port_of_this_host_leads_to_no_other(
+        self, port: int, number: int
+    ) -> None:
+        decision = self.judge(port, Target("10.0.0.5", number, is_here=True))
+        assert isinstance(decision, Refusal)
+        expected = f"tcp/{port} does not lead to port {number} of this host"
+        assert decision.reason == expected

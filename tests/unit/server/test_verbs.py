@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from unit.server.firewall_double import RecordingFirewall
-from unit.server.parties import HERE, HERE6, SSH, THERE, key_table
+from unit.server.fwknop_parties import TABLE
+from unit.server.parties import HERE, HERE6, SSH, THERE, key, key_table
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.invite import decode_invite
@@ -530,6 +531,30 @@ class TestCheck:
         assert code == 1
         assert f"eve.toml: eve is in {spasshd.path} as well" in err
 
+    @pytest.mark.usefixtures("firewall")
+    def test_warns_of_lax_keys_and_says_what_nobody_uses(
+        self, spasshd: Spasshd
+    ) -> None:
+        path = spasshd.path
+        path.write_text("fwknop = true\n" + path.read_text())
+        note = "note: fwknop is true, and no user has a key for packets of fwknop\n"
+        assert note in spasshd("check")[1]
+        table = '[[key]]\nformat = "fwknop"\nkey = "k"\n'
+        spasshd.user("ada", table + "allow_unauthenticated = true\n")
+        code, out, _ = spasshd("check")
+        assert (code, note in out) == (0, False)
+        text = "a key of ada takes packets of fwknop without an HMAC"
+        assert f"warning: {text}\n" in out
+
+    def test_a_key_of_fwknop_needs_the_capture_to_let_it_through(
+        self, spasshd: Spasshd
+    ) -> None:
+        spasshd.user("ada", TABLE)
+        code, _, err = spasshd("check")
+        assert code == 1
+        assert "ada.toml:3: format: packets of fwknop are not taken" in err
+        assert "hint: write fwknop = true there and restart spasshd" in err
+
 
 def day(days: float) -> str:
     """Spell a moment so many days from now for TOML."""
@@ -537,6 +562,24 @@ def day(days: float) -> str:
 
 
 class TestUserList:
+    def test_counts_keys_of_fwknop_among_the_others(self, spasshd: Spasshd) -> None:
+        path = spasshd.path
+        path.write_text("fwknop = true\n" + path.read_text())
+        spasshd.user("ada", key_table(1) + TABLE)
+        expected = ["ada", "tcp/22", "15 s", "2 keys", "1 of fwknop"]
+        assert spasshd("user", "list")[1] == "\t".join(expected) + "\n"
+
+    def test_takes_a_native_key_out_from_beside_one_of_fwknop(
+        self, spasshd: Spasshd
+    ) -> None:
+        path = spasshd.path
+        path.write_text("fwknop = true\n" + path.read_text())
+        spasshd.user("ada", TABLE + key_table(1) + TABLE.replace("AAEC", "AAED"))
+        public = encode_key(PUBLIC, key(1).public)
+        assert spasshd("user", "remove", "ada", "--key", public)[0] == 0
+        left = (spasshd.users / "ada.toml").read_text()
+        assert left == TABLE + TABLE.replace("AAEC", "AAED")
+
     def test_has_a_line_for_each_user(self, spasshd: Spasshd) -> None:
         spasshd.append(
             '[[command]]\nname = "up"\nargv = ["/bin/true"]\n'

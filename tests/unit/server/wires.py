@@ -85,9 +85,9 @@ def vlan(number: int) -> bytes:
     return pack("!HH", 0x8100, number)
 
 
-def listen(*names: str) -> Capture:
+def listen(*names: str, fwknop: bool = False) -> Capture:
     """Open the one capture for the interfaces `names`."""
-    (capture,) = open_captures(names, PORT)
+    (capture,) = open_captures(names, PORT, fwknop=fwknop)
     return capture
 
 

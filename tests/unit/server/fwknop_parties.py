@@ -1,0 +1,44 @@
+"""Clients of fwknop that the tests share: their keys, and packets that they make."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+from unit.server.parties import NOW, user
+
+from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.fwknop.message import Message
+from spassh.protocol.fwknop.packet import seal
+from spassh_server.fwknop_keys import FwknopKey
+from spassh_server.users import User
+
+KEYS = Keys(bytes(range(32)), bytes(range(64)))
+KEY_BASE64 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+HMAC_KEY_BASE64 = (
+    "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4v"
+    "MDEyMzQ1Njc4OTo7PD0+Pw=="
+)
+TABLE = f"""
+[[key]]
+format = "fwknop"
+key_base64 = "{KEY_BASE64}"
+hmac_key_base64 = "{HMAC_KEY_BASE64}"
+"""
+"""These keys in a user's file."""
+
+ACCESS = Message("0" * 16, "spelled", NOW // 1000, 1, b"", ((6, 22),))
+
+_numbers: Iterator[int] = count()
+
+
+def packet(message: Message = ACCESS, keys: Keys = KEYS) -> bytes:
+    """Make a packet as a client of fwknop does; no two calls make the same."""
+    number = next(_numbers)
+    fresh = message._replace(rand=f"{number:016}")
+    return seal(fresh, keys, number.to_bytes(8, "big"))
+
+
+def fwknop_user(name: str = "ada", **changes: Any) -> User:
+    """Make a user who has keys for packets of fwknop alone."""
+    whole = user(name, keys=(), fwknop=(FwknopKey(KEYS),))
+    return whole._replace(**changes)
