@@ -20,8 +20,10 @@ from .protocol.names import check_host, check_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any, Final
+
+    from .fwknop_profile import Fwknop
 
 DEFAULT_TIMEOUT: Final = 10
 """Seconds after which a port that does not answer counts as shut."""
@@ -30,6 +32,7 @@ MAX_TIMEOUT: Final = 600
 
 WIDTHS: Final = ("auto", "flow", "address")
 TRANSPORTS: Final = ("udp",)
+FORMATS: Final = ("native", "fwknop")
 
 MAX_KNOCKS: Final = 32
 
@@ -65,8 +68,12 @@ _REQUIREMENTS: Final = {
         "schedule = [0, 200, 1000]",
     ),
     "transport": (f"one of {', '.join(TRANSPORTS)}", f'transport = "{TRANSPORTS[0]}"'),
+    "format": (f"one of {', '.join(FORMATS)}", f'format = "{FORMATS[0]}"'),
 }
 """Every key of a profile: what it must be, and an example for the hint."""
+
+_NATIVE: Final = ("server", "psk", "secret", "invite", "next_secret", "old_public")
+"""Those of them that only a native profile has."""
 
 
 class Profile(NamedTuple):
@@ -93,6 +100,13 @@ class Profile(NamedTuple):
     """The key that takes the place of the present one, while that is under way."""
     old_public: str = ""
     """The key that had the place before, which the server is still to forget."""
+    fwknop: Fwknop | None = None
+    """What there is instead of these keys if the server is an fwknopd."""
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether it knocks with the client's own key, which is in another file."""
+        return not self.secret and not self.fwknop
 
     @property
     def is_changing(self) -> bool:
@@ -202,8 +216,14 @@ def load_keys(profile: Profile, home: str) -> Keys:
     """Read the keys of `profile`, and the client's own if the profile has none.
 
     Raises:
-        ProfileError: one of them is missing or damaged.
+        ProfileError: one of them is missing or damaged, or it has keys of fwknop.
     """
+    if profile.fwknop:
+        raise ProfileError(
+            profile.path,
+            "is for an fwknopd, and this takes a native profile",
+            "'spassh enroll' makes one of it, once the host has spasshd",
+        )
     # Here and not above: this import is the slow one.
     from .protocol.keys import PSK, PUBLIC, SECRET
 
@@ -271,12 +291,9 @@ def _parse(file: PrivateFile) -> Mapping[str, Any]:
 
 def _profile(path: str, table: Mapping[str, Any]) -> Profile:
     """Check every key of `table`. One that nobody reads is a typing error."""
-    for key in table:
-        if key not in _REQUIREMENTS:
-            known = " ".join(_REQUIREMENTS)
-            raise ProfileError(
-                path, f"unknown key '{key}'", f"take it out; the keys are: {known}"
-            )
+    if _choice(path, table, "format", FORMATS) != FORMATS[0]:
+        return _fwknop_profile(path, table)
+    _only(path, table, _REQUIREMENTS)
     user = _string(path, table, "user")
     try:
         check_user(user)
@@ -299,6 +316,34 @@ def _profile(path: str, table: Mapping[str, Any]) -> Profile:
         _string(path, table, "next_secret") if "next_secret" in table else "",
         _string(path, table, "old_public") if "old_public" in table else "",
     )
+
+
+def _fwknop_profile(path: str, table: Mapping[str, Any]) -> Profile:
+    from .fwknop_profile import REQUIREMENTS, read_fwknop
+
+    usual = [key for key in _REQUIREMENTS if key not in _NATIVE]
+    _only(path, table, [*usual, *REQUIREMENTS])
+    if table.get("width", "address") != "address":
+        raise ProfileError(
+            path,
+            "'width' must be address: fwknop knows no other",
+            "take the line out",
+        )
+    # What is checked there of a native profile is checked here, and its keys are not.
+    native = {key: table[key] for key in usual if key in table and key != "format"}
+    profile = _profile(path, native | {"server": "-", "psk": "-"})
+    fwknop = read_fwknop(path, table)
+    return profile._replace(server="", psk="", width="address", fwknop=fwknop)
+
+
+def _only(path: str, table: Mapping[str, Any], known: Collection[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise ProfileError(
+                path,
+                f"unknown key '{key}'",
+                f"take it out; the keys are: {' '.join(known)}",
+            )
 
 
 def _hosts(path: str, table: Mapping[str, Any]) -> tuple[str, ...]:

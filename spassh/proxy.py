@@ -69,6 +69,12 @@ def _knocker(
     profile: Profile, home: str, port: int, clocks: Clocks, plan: Plan
 ) -> connect.Knock:
     """Load the keys and seal the first knock while the name is being resolved."""
+    if profile.fwknop:
+        from .fwknop import FwknopKnocker
+
+        return FwknopKnocker(
+            profile, profile.fwknop, port, clocks.utc_ms, os.urandom
+        ).knock
     keys = load_keys(profile, home)
     # Half of the time of a login's start: it comes last, and only where it is needed.
     from .knock import Knocker

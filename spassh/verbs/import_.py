@@ -273,6 +273,9 @@ def _old_profile(path: str, new: Profile, *, force: bool) -> Profile | None:
             "is there already, and cannot be used",
             f"'spassh import --force' replaces it; {error}",
         ) from error
+    if old.fwknop:
+        # The host has moved over, and a native profile takes the place of this one.
+        return old._replace(fwknop=None, width=WIDTHS[0])
     if force or (old.server, old.user) == (new.server, new.user):
         return old
     what = "another server" if old.server != new.server else f"user {old.user}"

@@ -7,13 +7,15 @@ from typing import Final
 
 from ..errors import UnreachableError, UsageError, lower_reason
 from ..private import config_home
+from ..protocol.errors import Malformed
+from ..protocol.fwknop.message import MAX_TIMEOUT
 from ..protocol.limits import MAX_LIFETIME
 from ..protocol.request import TCP, UDP, Request
 from ..resolve import Address, Resolving
 from ..source import open_wide
 from ..ui import write
 from .lookup import profile_for
-from .sealing import Sealer
+from .sealing import sealer_for
 
 _PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -39,7 +41,7 @@ def run(
     address = _address(allow) if allow else b""
     home = config_home()
     profile = profile_for(home, host)
-    sealer = Sealer(profile, home)
+    sealer = sealer_for(profile, home)
     host = profile.name or host
     sent, problem = [], ""
     for target in Resolving(host, port).wait():
@@ -47,7 +49,13 @@ def run(
         # that for which a datagram is fresh.
         request = Request(utc_ms(), protocol, port, seconds, address)
         try:
+            sealer.check(target)
             source = _send(sealer.seal(request), target, profile.port)
+        except Malformed as error:
+            raise UsageError(
+                f"fwknop has no word for that: {error}",
+                f"it allows an IPv4 address, and for at most {MAX_TIMEOUT} s",
+            ) from error
         except OSError as error:
             problem = problem or lower_reason(error)
         else:

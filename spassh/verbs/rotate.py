@@ -82,7 +82,7 @@ def _profile(home: str, target: Target, settings: Settings) -> Profile:
 def _tell_of_own_key(home: str) -> None:
     """Say what becomes of the client's own key, which was the old one."""
     path = own_key_path(home)
-    users = [one.path for one in read_all(home) if not one.secret]
+    users = [one.path for one in read_all(home) if one.has_own_key]
     if users:
         say(f"{path} stays: it is the key of {' '.join(users)} as well")
     else:

@@ -12,7 +12,7 @@ from ..protocol.request import Request
 from ..resolve import Address, Resolving
 from ..ui import write
 from .lookup import profile_for
-from .sealing import Sealer
+from .sealing import AnySealer, sealer_for
 
 _USAGE: Final = "usage: spassh run HOST -- PROGRAM [ARGUMENT ...]"
 
@@ -32,7 +32,7 @@ def run(host: str, command: list[str], utc_ms: Callable[[], int]) -> None:
         )
     home = config_home()
     profile = profile_for(home, host)
-    sealer = Sealer(profile, home)
+    sealer = sealer_for(profile, home)
     host = profile.name or host
     addresses = Resolving(host, profile.port).wait()
     # Not before: the name server may have taken a good part of the time for which a
@@ -43,13 +43,14 @@ def run(host: str, command: list[str], utc_ms: Callable[[], int]) -> None:
     write("no answer comes back: the server's log tells what became of it")
 
 
-def _sealed(request: Request, sealer: Sealer) -> bytes:
+def _sealed(request: Request, sealer: AnySealer) -> bytes:
     try:
         return sealer.seal(request)
     except Malformed as error:
         raise UsageError(
             f"cannot send the command: {error}",
-            f"a command has at most {MAX_ARGUMENTS} words, and about 1000 bytes in all",
+            f"a command has at most {MAX_ARGUMENTS} words, and about 1000 bytes in all;"
+            " for an fwknopd, 100",
         ) from error
 
 

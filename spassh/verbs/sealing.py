@@ -1,13 +1,44 @@
 """Requests of verbs, sealed for the server of a profile."""
 
 import os
+from typing import Protocol
 
 from ..errors import ProfileError
+from ..fwknop import FwknopSealer
 from ..profile import Profile, load_keys
 from ..protocol.errors import Unauthentic
 from ..protocol.limits import RANDOMNESS_SIZE
 from ..protocol.packet import ClientKeys, seal
 from ..protocol.request import Request
+from ..resolve import Address
+
+
+class AnySealer(Protocol):
+    """Makes datagrams of whatever format the profile says."""
+
+    def seal(self, request: Request) -> bytes:
+        """Return a datagram that was never there before.
+
+        Raises:
+            ProfileError: the server's key is none that anybody could have.
+            Malformed: there is no such request.
+        """
+        ...
+
+    def check(self, address: Address) -> None:
+        """See that the server hears what is sent there; raise OSError if not."""
+        ...
+
+
+def sealer_for(profile: Profile, home: str) -> AnySealer:
+    """Return what makes datagrams for the server of `profile`.
+
+    Raises:
+        ProfileError: a key is missing or damaged.
+    """
+    if profile.fwknop:
+        return FwknopSealer(profile, profile.fwknop, os.urandom)
+    return Sealer(profile, home)
 
 
 class Sealer:
@@ -38,3 +69,6 @@ class Sealer:
                 f"'server': {error}",
                 "ask the server's administrator for a new invite",
             ) from error
+
+    def check(self, address: Address) -> None:
+        """See that the server hears what is sent there: it does."""

@@ -3,7 +3,7 @@
 import sys
 
 from ..private import config_home
-from ..profile import load_keys, own_key_path
+from ..profile import Profile, load_keys, own_key_path
 from .keygen import public_half
 from .lookup import profile_for
 
@@ -16,17 +16,13 @@ def run(host: str) -> None:
     """
     home = config_home()
     profile = profile_for(home, host)
-    keys = load_keys(profile, home)
-    where = profile.path if profile.secret else own_key_path(home)
-    invited = ", from an invite" if profile.invite else ""
     schedule = " ".join(map(str, profile.schedule))
     lines = {
         "profile": profile.path,
         "hosts": " ".join(profile.hosts),
         "name": profile.name or "as ssh says",
         "user": profile.user,
-        "server": profile.server,
-        "client": f"{public_half(keys.secret)}, in {where}{invited}",
+        **_keys(profile, home),
         "knocks at": f"{profile.transport}/{profile.port}",
         "width": profile.width,
         "timeout": f"{profile.timeout} s",
@@ -37,3 +33,18 @@ def run(host: str) -> None:
     width = max(map(len, lines))
     for name, value in lines.items():
         sys.stdout.write(f"{name:<{width}}  {value}\n")
+
+
+def _keys(profile: Profile, home: str) -> dict[str, str]:
+    """Return what can be said of both sides' keys."""
+    if profile.fwknop:
+        shared = profile.fwknop.keys
+        hmac = f"HMAC {shared.hmac_digest}" if shared.hmac else "without an HMAC"
+        return {"server": "an fwknopd", "client": f"keys of fwknop, {hmac}"}
+    keys = load_keys(profile, home)
+    where = profile.path if profile.secret else own_key_path(home)
+    invited = ", from an invite" if profile.invite else ""
+    return {
+        "server": profile.server,
+        "client": f"{public_half(keys.secret)}, in {where}{invited}",
+    }

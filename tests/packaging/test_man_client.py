@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from lab.transfers import TRANSFERS
 
-from spassh import profile
+from spassh import fwknop_profile, profile
 from spassh.errors import SpasshError
+from spassh.protocol.fwknop.digests import DEFAULT_DIGEST, DIGESTS
+from spassh.protocol.fwknop.keys import MAX_HMAC_KEY, MAX_KEY
 from spassh.protocol.limits import DEFAULT_KNOCK_PORT
 from spassh.usage import parser
 
@@ -160,6 +162,17 @@ def test_the_synopsis_has_no_other_option() -> None:
 def test_the_page_and_the_profile_have_the_same_keys() -> None:
     heads = items("spassh.toml.5", "with these keys", ".Ss")
     assert [head.removeprefix("Ic ") for head in heads] == list(profile._REQUIREMENTS)
+
+
+def test_the_page_and_a_profile_for_an_fwknopd_have_the_same_keys() -> None:
+    heads = items("spassh.toml.5", ".Ss Profiles for an fwknopd", ".Ss")
+    found = [head.removeprefix("Ic ") for head in heads]
+    assert found == list(fwknop_profile.REQUIREMENTS)
+    text = read("spassh.toml.5")
+    assert f"passphrase of 1 to {MAX_KEY} bytes" in text
+    assert f"passphrase of 1 to {MAX_HMAC_KEY} bytes" in text
+    digests = re.findall(r"\\(?:\(dq)(md5|sha\w+)\\", text)
+    assert digests == [*DIGESTS, DEFAULT_DIGEST, DEFAULT_DIGEST]
 
 
 def test_the_page_has_a_word_about_every_program_that_is_tried() -> None:

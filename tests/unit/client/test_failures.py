@@ -11,6 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -337,6 +338,23 @@ def knock(access: str = "tcp/22", lifetime: str = "", allow: str = "") -> Provok
     return lambda _: knock_verb.run(HOST, access, lifetime, allow, lambda: NOW_MS)
 
 
+def for_fwknopd(**fields: str) -> Provoke:
+    def provoke(scene: Scene) -> None:
+        native = dict.fromkeys(("server", "psk", "secret"), "")
+        lines = {"format": '"fwknop"', "key": '"k"', "hosts": f'["{HOST}"]'}
+        scene.home.profile(**(native | lines | fields))
+        scene.load_keys()
+
+    return provoke
+
+
+def knock_at_fwknopd(scene: Scene) -> None:
+    with suppress(SpasshError):
+        for_fwknopd(hosts=f'["127.0.0.1", "{HOST}"]')(scene)
+    allow = "2001:db8::7"
+    knock_verb.run("127.0.0.1", "tcp/22", "", allow, lambda: NOW_MS)
+
+
 def forget_a_pattern(scene: Scene) -> None:
     scene.home.profile(hosts='["*"]')
     forget.run(HOST)
@@ -523,6 +541,42 @@ FAILURES = [
         with_profile(port="0"),
     ),
     Failure("FILE: 'KEY': REASON", AGAIN, 3, with_profile(psk='"damaged"')),
+    Failure(
+        "FILE: 'KEY' is missing, and so is 'KEY'",
+        "take KEY_BASE64 or KEY",
+        3,
+        for_fwknopd(key=""),
+    ),
+    Failure(
+        "FILE: 'KEY' and 'KEY' are both there",
+        "take one of them out",
+        3,
+        for_fwknopd(key_base64='"QQ=="'),
+    ),
+    Failure(
+        "FILE: 'KEY' needs 'KEY'",
+        'add nat_access = "10.0.0.5,22"',
+        3,
+        for_fwknopd(nat_local="true"),
+    ),
+    Failure(
+        "FILE: 'KEY' must be REQUIREMENT",
+        "take the line out",
+        3,
+        for_fwknopd(width='"flow"'),
+    ),
+    Failure(
+        "FILE: is for an fwknopd, and this takes a native profile",
+        "'spassh enroll' makes one of it",
+        3,
+        for_fwknopd(),
+    ),
+    Failure(
+        "fwknop has no word for that: REASON",
+        "it allows an IPv4 address",
+        2,
+        knock_at_fwknopd,
+    ),
     Failure("FILE: 'KEY': REASON", "ask the server's", 3, low_order_server),
     Failure(
         "FILE: names 'HOST' as FILE does", "take the host out of one", 3, two_profiles

@@ -1,0 +1,138 @@
+"""Knocks at an fwknopd, where a profile says that the server is one."""
+
+from __future__ import annotations
+
+import _socket as socket
+import errno
+import os
+
+from .protocol.fwknop.message import (
+    ACCESS,
+    COMMAND,
+    LOCAL_NAT_ACCESS,
+    NAT_ACCESS,
+    TIMEOUT_ACCESS,
+    TIMEOUT_LOCAL_NAT_ACCESS,
+    TIMEOUT_NAT_ACCESS,
+    Message,
+)
+from .protocol.fwknop.packet import RANDOMNESS_SIZE, SALT_SIZE, rand, seal
+from .protocol.request import TCP, Request
+from .resolve import Address
+from .source import Source, open_wide
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .fwknop_profile import Fwknop
+    from .profile import Profile
+
+
+class FwknopSealer:
+    """Makes packets of fwknop for one server."""
+
+    __slots__ = ("_fwknop", "_randomness", "_user")
+
+    def __init__(
+        self, profile: Profile, fwknop: Fwknop, randomness: Callable[[int], bytes]
+    ) -> None:
+        """Take the profile and what it has for an fwknopd."""
+        self._user = profile.user
+        self._fwknop = fwknop
+        self._randomness = randomness
+
+    def seal(self, request: Request) -> bytes:
+        """Return a packet that was never there before.
+
+        Raises:
+            Malformed: fwknop has no such request.
+        """
+        fresh = self._randomness(RANDOMNESS_SIZE)
+        message = self._message(request, rand(fresh[SALT_SIZE:]))
+        mine = self._fwknop
+        return seal(message, mine.keys, fresh[:SALT_SIZE], mine.digest)
+
+    def check(self, address: Address) -> None:
+        """See that fwknopd hears what is sent there.
+
+        Raises:
+            OSError: it does not.
+        """
+        if address.family != socket.AF_INET:
+            code = errno.EAFNOSUPPORT
+            raise OSError(code, os.strerror(code))
+
+    def _message(self, request: Request, digits: str) -> Message:
+        message = Message(
+            digits,
+            self._user,
+            request.time // 1000,
+            COMMAND,
+            request.address or self._fwknop.address,
+        )
+        if request.command:
+            # Not at the top: a login has no command.
+            from shlex import join
+
+            # fwknopd gives it to a shell.
+            return message._replace(command=join(request.command))
+        kinds = (ACCESS, TIMEOUT_ACCESS)
+        if self._fwknop.is_local:
+            kinds = (LOCAL_NAT_ACCESS, TIMEOUT_LOCAL_NAT_ACCESS)
+        elif self._fwknop.target is not None:
+            kinds = (NAT_ACCESS, TIMEOUT_NAT_ACCESS)
+        return message._replace(
+            type=kinds[request.lifetime > 0],
+            ports=((request.protocol, request.port),),
+            target=self._fwknop.target,
+            timeout=request.lifetime,
+        )
+
+
+class FwknopKnocker:
+    """Knocks at one fwknopd for one TCP port."""
+
+    __slots__ = ("_now_ms", "_port", "_ready", "_sealer", "knock_port")
+
+    def __init__(
+        self,
+        profile: Profile,
+        fwknop: Fwknop,
+        port: int,
+        now_ms: Callable[[], int],
+        randomness: Callable[[int], bytes],
+    ) -> None:
+        """Prepare for knocks at the TCP `port`."""
+        self.knock_port = profile.port
+        self._sealer = FwknopSealer(profile, fwknop, randomness)
+        self._port = port
+        self._now_ms = now_ms
+        # Ahead of time: the name server may still be thinking.
+        self._ready = self._seal()
+
+    def _seal(self) -> bytes:
+        request = Request(self._now_ms(), protocol=TCP, port=self._port)
+        return self._sealer.seal(request)
+
+    def knock(self, address: Address, *, narrow: bool) -> Source:
+        """Send a packet that was never sent before; return where it came from.
+
+        Args:
+            address: whom to knock at.
+            narrow: of no use: fwknop has no word for a source port.
+
+        Raises:
+            OSError: this computer has no way to that address, or fwknopd has none.
+        """
+        del narrow
+        self._sealer.check(address)
+        packet, self._ready = self._ready or self._seal(), b""
+        udp, source = open_wide(address, self.knock_port)
+        try:
+            udp.send(packet)
+        except ConnectionRefusedError:
+            pass  # fwknopd listens with libpcap, and the port may be closed.
+        finally:
+            udp.close()
+        return source

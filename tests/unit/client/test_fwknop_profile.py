@@ -1,0 +1,155 @@
+"""A profile for an fwknopd: what it may have, and what it must not have."""
+
+import pytest
+from unit.client.parties import FIELDS, INVITE, Home
+
+from spassh.errors import ProfileError
+from spassh.fwknop_profile import REQUIREMENTS, Fwknop
+from spassh.patterns import Wanted
+from spassh.profile import Profile, find, load_keys
+from spassh.protocol.fwknop.digests import DIGESTS
+from spassh.protocol.fwknop.keys import Keys
+from spassh.verbs import show
+from spassh.verbs.import_ import store
+
+KEY_BASE64 = '"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="'
+OURS = {
+    **dict.fromkeys(("server", "psk", "secret"), ""),
+    "format": '"fwknop"',
+    "key_base64": KEY_BASE64,
+    "hmac_key": '"an hmac key"',
+}
+"""What such a profile has otherwise than a native one."""
+
+
+def found(home: Home, **fields: str) -> Profile:
+    home.profile(**(OURS | fields))
+    profile = find(home.path, Wanted("server.example"))
+    assert profile is not None
+    return profile
+
+
+def refused(home: Home, **fields: str) -> ProfileError:
+    with pytest.raises(ProfileError) as caught:
+        found(home, **fields)
+    return caught.value
+
+
+def test_the_least_is_a_key(home: Home) -> None:
+    profile = found(home, hmac_key="")
+    keys = Keys(bytes(range(32)))
+    assert profile.fwknop == Fwknop(keys, "sha256", b"", None, is_local=False)
+    assert (profile.user, profile.port, profile.width) == ("alice", 62201, "address")
+    assert (profile.server, profile.psk, profile.secret) == ("", "", "")
+
+
+def test_everything_is_read(home: Home) -> None:
+    profile = found(
+        home,
+        key_base64="",
+        key='"a passphrase"',
+        hmac_key="",
+        hmac_key_base64='"QUJD"',
+        hmac_digest_type='"sha3_512"',
+        digest_type='"md5"',
+        allow_ip='"192.0.2.7"',
+        nat_access='"10.0.0.5,22"',
+        nat_local="true",
+        port="7",
+        timeout="9",
+        name='"other.example"',
+        schedule="[0, 500]",
+        width='"address"',
+    )
+    assert profile.fwknop == Fwknop(
+        Keys(b"a passphrase", b"ABC", "sha3_512"),
+        "md5",
+        bytes([192, 0, 2, 7]),
+        ("10.0.0.5", 22),
+        is_local=True,
+    )
+    assert (profile.port, profile.timeout, profile.name) == (7, 9, "other.example")
+    assert profile.schedule == (0, 500)
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_each_digest_can_be_named(home: Home, name: str) -> None:
+    fwknop = found(home, hmac_digest_type=f'"{name}"', digest_type=f'"{name}"').fwknop
+    assert fwknop is not None
+    assert (fwknop.keys.hmac_digest, fwknop.digest) == (name, name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"key_base64": ""}, "'key' is missing, and so is 'key_base64'"),
+        ({"key": '"k"'}, "'key' and 'key_base64' are both there"),
+        ({"hmac_key_base64": '"QQ=="'}, "'hmac_key' and 'hmac_key_base64' are both"),
+        ({"key_base64": '"AAEC="'}, "'key_base64' must be a key of 1 to 32 bytes"),
+        ({"key_base64": "7"}, "'key_base64' must be"),
+        ({"key_base64": "", "key": '""'}, "'key' must be a passphrase of 1 to 32"),
+        ({"hmac_key": f'"{"h" * 137}"'}, "'hmac_key' must be"),
+        ({"hmac_digest_type": '"SHA256"'}, "'hmac_digest_type' must be one of md5,"),
+        ({"digest_type": "1"}, "'digest_type' must be one of md5,"),
+        ({"allow_ip": '"2001:db8::1"'}, "'allow_ip' must be an IPv4 address"),
+        ({"allow_ip": "1"}, "'allow_ip' must be an IPv4 address"),
+        ({"nat_access": '"10.0.0.5:22"'}, "'nat_access' must be a host and a port"),
+        ({"nat_local": "true"}, "'nat_local' needs 'nat_access'"),
+        ({"nat_local": "1"}, "'nat_local' must be true or false"),
+        ({"width": '"flow"'}, "'width' must be address"),
+        ({"psk": FIELDS["psk"]}, "unknown key 'psk'"),
+        ({"invite": "true"}, "unknown key 'invite'"),
+        ({"port": "0"}, "'port' must be"),
+        ({"user": '""'}, "'user' must be"),
+        ({"format": '"knockd"'}, "'format' must be one of native, fwknop"),
+    ],
+)
+def test_what_is_wrong_is_told_and_no_secret(
+    home: Home, fields: dict[str, str], problem: str
+) -> None:
+    error = refused(home, **fields)
+    assert problem in str(error)
+    for secret in ("AAEC", "an hmac key", "hhhh"):
+        assert secret not in str(error) + error.hint
+
+
+def test_a_native_profile_has_none_of_these_keys(home: Home) -> None:
+    for key in REQUIREMENTS:
+        home.profile(**{key: '"x"'})
+        with pytest.raises(ProfileError, match=f"unknown key '{key}'"):
+            find(home.path, Wanted("server.example"))
+    home.profile(format='"native"')
+    native = find(home.path, Wanted("server.example"))
+    assert native is not None
+    assert native.fwknop is None
+
+
+def test_its_keys_are_no_native_ones(home: Home) -> None:
+    profile = found(home)
+    assert not profile.has_own_key
+    with pytest.raises(ProfileError, match="is for an fwknopd"):
+        load_keys(profile, home.path)
+
+
+def test_it_is_shown_without_its_secrets(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found(home)
+    show.run("server.example")
+    out = capsys.readouterr().out
+    assert "server     an fwknopd\n" in out
+    assert "client     keys of fwknop, HMAC sha256\n" in out
+    assert "an hmac key" not in out
+    found(home, hmac_key="")
+    show.run("server.example")
+    assert "keys of fwknop, without an HMAC\n" in capsys.readouterr().out
+
+
+def test_an_invite_takes_its_place_once_the_host_has_moved_over(home: Home) -> None:
+    home.profile("server.example.toml", **(OURS | {"timeout": "99"}))
+    new, is_written = store(INVITE, [], home.path, force=False)
+    assert is_written
+    assert new.fwknop is None
+    assert (new.width, new.timeout) == ("auto", 99)
+    assert new.hosts == ("server.example", "192.0.2.1")
+    assert find(home.path, Wanted("192.0.2.1")) == new
