@@ -32,6 +32,7 @@ from .limits import (
     SYNC_QUIET_MS,
     SYNC_SECONDS,
 )
+from .openers.fwknop import FwknopOpener
 from .openers.native import NativeOpener
 from .pipeline import Rejected, World, consider
 from .policy import Approval, Approvals, Order, Refusal
@@ -100,9 +101,6 @@ class Listener:
         """Return the formats that this daemon takes, the cheapest to reject first."""
         openers: list[Opener] = [self._opener]
         if self._config.fwknop:
-            # Not at the top: most daemons have no use for it.
-            from .openers.fwknop import FwknopOpener
-
             openers.append(FwknopOpener(lambda: self._opener.users))
         return openers
 
