@@ -12,6 +12,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(_ROOT, "tests"))
 
 import first_syn
+import junk
 import logins
 import opening
 import relaying
@@ -63,6 +64,7 @@ class Bench:
             yield first_syn.measure(network, self.path, self.runs(100))
         with self.network() as network:
             yield opening.measure(network, self.path, self.runs(30))
+        yield junk.measure(self.runs(20))
         yield relaying.measure(self.bin_dirs["pypi"], self.runs(7))
 
 

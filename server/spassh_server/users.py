@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.errors import TextFormError, Unauthentic
+from spassh.protocol.fwknop.opening import Keyring
 from spassh.protocol.keys import PSK, PUBLIC, decode_key
 from spassh.protocol.names import check_user
 
@@ -107,7 +108,7 @@ class Users:
                 if owner is not user:
                     self.duplicates.append((user.name, owner.name))
 
-        self.fwknop_secrets = [key.keys for key, _ in self.fwknop]
+        self.fwknop_keyring = Keyring(key.keys for key, _ in self.fwknop)
 
     def _add_fwknop(self, user: User) -> None:
         owners = {key.keys: owner for key, owner in self.fwknop}

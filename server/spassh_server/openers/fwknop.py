@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from spassh.protocol.errors import Malformed
 from spassh.protocol.fwknop.message import COMMAND, OF_THIS_HOST, Message
-from spassh.protocol.fwknop.opening import open_packet
 from spassh.protocol.limits import MAX_ARGUMENTS
 from spassh.protocol.request import Request
 
@@ -36,7 +35,7 @@ def open_for(payload: bytes, users: Users) -> Opened:
     Raises:
         PacketError: as `FwknopOpener.open`.
     """
-    opened = open_packet(payload, users.fwknop_secrets)
+    opened = users.fwknop_keyring.open(payload)
     key, user = users.fwknop[opened.number]
     message = opened.message
     first, *others = requests(message)

@@ -21,7 +21,7 @@ from .unpadded import decode as from_base64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
 
 _FORM = re.compile(
     rb"[%b][A-Za-z0-9+/]{%d,%d}" % (re.escape(FIRST), LEAST - 1, MOST - 1)
@@ -38,34 +38,63 @@ class Opened(NamedTuple):
     """A hash, 32 bytes, of all that was encrypted: what makes this packet this one."""
 
 
-def open_packet(payload: bytes, keys: Sequence[Keys]) -> Opened:
-    """Open `payload` with the first of `keys` that fits. Time and replay come later.
+class Keyring:
+    """Keys, and what can be worked out before there is a packet."""
 
-    With an HMAC, each key costs a hash. Without, each costs a decryption, and what
-    keeps a changed packet out is the digest inside of the ciphertext.
+    __slots__ = ("_each",)
 
-    Raises:
-        NotOurs: none of the keys fits. Anybody can send such a packet.
-        Unauthentic: the HMAC is right, and it cannot be decrypted: two clients have the
-            same HMAC key, or a client has another encryption key than we.
-        Malformed: it is authentic, and breaks a rule.
-    """
-    if not has_form(payload):
-        raise NotOurs("form")
-    for number, one in enumerate(keys):
-        body = _body(payload, one)
-        if body is None:
-            continue
-        try:
-            plain = _decrypt(body, one)
-        except (Malformed, Unauthentic) as error:
-            if one.hmac:
-                raise Unauthentic(str(error)) from error
-            continue
-        head, _, _ = plain.rpartition(b":")
-        message = decode(printable(head), legacy=one.legacy)
-        return Opened(message, number, blake2s(plain).digest())
-    raise NotOurs("key")
+    def __init__(self, keys: Iterable[Keys]) -> None:
+        """Take the keys in the order in which they are to be tried."""
+        self._each = [_Candidate(one, *_tagger(one)) for one in keys]
+
+    def open(self, payload: bytes) -> Opened:
+        """Open `payload` with the first key that fits. Time and replay come later.
+
+        With an HMAC, each key costs a hash. Without, each costs a decryption, and what
+        keeps a changed packet out is the digest inside of the ciphertext.
+
+        Raises:
+            NotOurs: none of the keys fits. Anybody can send such a packet.
+            Unauthentic: the HMAC is right, and it cannot be decrypted: two clients have
+                the same HMAC key, or a client has another encryption key than we.
+            Malformed: it is authentic, and breaks a rule.
+        """
+        if not has_form(payload):
+            raise NotOurs("form")
+        for number, one in enumerate(self._each):
+            body = _body(payload, one)
+            if body is None:
+                continue
+            try:
+                plain = _decrypt(body, one.keys)
+            except (Malformed, Unauthentic) as error:
+                if one.keys.hmac:
+                    raise Unauthentic(str(error)) from error
+                continue
+            head, _, _ = plain.rpartition(b":")
+            message = decode(printable(head), legacy=one.keys.legacy)
+            return Opened(message, number, blake2s(plain).digest())
+        raise NotOurs("key")
+
+
+class _Candidate(NamedTuple):
+    keys: Keys
+    tag: Callable[[bytes], bytes] | None
+    """Makes the HMAC of data, if there is one."""
+    size: int
+    """How many characters that has."""
+
+
+def _tagger(keys: Keys) -> tuple[Callable[[bytes], bytes] | None, int]:
+    if not keys.hmac:
+        return None, 0
+    digest = DIGESTS[keys.hmac_digest]
+    return digest.keyed(keys.hmac), digest.characters
+
+
+def open_packet(payload: bytes, keys: Iterable[Keys]) -> Opened:
+    """Open `payload` as `Keyring.open` does, once."""
+    return Keyring(keys).open(payload)
 
 
 def has_form(payload: bytes) -> bool:
@@ -73,17 +102,16 @@ def has_form(payload: bytes) -> bool:
     return _FORM.fullmatch(payload) is not None
 
 
-def _body(payload: bytes, keys: Keys) -> bytes | None:
-    """Return the body of `payload` if its HMAC, should there be one, is by `keys`."""
-    if not keys.hmac:
-        return payload if len(payload) in BODIES else None
-    digest = DIGESTS[keys.hmac_digest]
-    body, tag = payload[: -digest.characters], payload[-digest.characters :]
-    if len(body) not in BODIES:
+def _body(payload: bytes, key: _Candidate) -> bytes | None:
+    """Return the body of `payload` if its HMAC, should there be one, is by `key`."""
+    end = len(payload) - key.size
+    if end not in BODIES:
         return None
+    if key.tag is None:
+        return payload
+    body, tag = payload[:end], payload[end:]
     # The spellings are compared: of the same bytes, there is another in base64.
-    expected = digest.hmac(keys.hmac, PREFIX + body)
-    return body if compare_digest(expected, tag) else None
+    return body if compare_digest(key.tag(PREFIX + body), tag) else None
 
 
 def _decrypt(body: bytes, keys: Keys) -> bytes:

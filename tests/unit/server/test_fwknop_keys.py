@@ -7,6 +7,7 @@ from unit.server.fwknop_parties import (
     KEYS,
     TABLE,
     fwknop_user,
+    packet,
 )
 from unit.server.parties import CONFIG, NOW, key, key_table
 
@@ -158,4 +159,4 @@ def test_a_key_has_one_user() -> None:
     users = Users([fwknop_user("ada"), fwknop_user("bob")])
     assert users.duplicates == [("bob", "ada")]
     assert [(key.keys, user.name) for key, user in users.fwknop] == [(KEYS, "ada")]
-    assert users.fwknop_secrets == [KEYS]
+    assert users.fwknop_keyring.open(packet()).number == 0
