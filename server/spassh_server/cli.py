@@ -147,6 +147,14 @@ def _parser() -> argparse.ArgumentParser:
         help="remove this one of the user's keys, and nothing else",
     )
 
+    moving = _verb(
+        verbs, "import-fwknop", "import_fwknop", "make users of fwknopd's access.conf"
+    )
+    moving.add_argument(
+        "directory",
+        metavar="DIRECTORY",
+        help="where fwknopd.conf and access.conf are, such as /etc/fwknop",
+    )
     _verb(verbs, "check", "check", "find mistakes in configuration and users")
     doctor = _verb(
         verbs, "doctor", "doctor", "look for what keeps people out, or lets them in"

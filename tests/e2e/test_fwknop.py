@@ -327,6 +327,28 @@ def test_a_recorded_packet_opens_nothing_again_in_any_spelling(
     assert site.grants() == []
 
 
+def test_a_stanza_that_is_imported_lets_its_client_in(
+    lab: Lab, site: Site, fwknop: Fwknop
+) -> None:
+    """access.conf is what fwknopd itself runs with in this file."""
+    site.spasshd.flush()
+    its = Keys(b"moving over", b"with an hmac key", "sha384")
+    directory = lab.path("etc-fwknop")
+    os.mkdir(directory)
+    text = "SOURCE ANY\nOPEN_PORTS tcp/22\nREQUIRE_USERNAME mover\n"
+    for name, content in (
+        ("fwknopd.conf", "PCAP_FILTER udp port 62201;\n"),
+        ("access.conf", text + stanza(its, base64=False)),
+    ):
+        with open(os.path.join(directory, name), "x", encoding="ascii") as file:
+            file.write(content)
+    assert "mover.toml" in site.spasshd.verb("import-fwknop", directory).stdout
+    words = ["-A", "tcp/22", "-a", CLIENT4, "-D", SERVER4]
+    fwknop(*words, *keys_options(its, base64=False))
+    (active,) = wait_for(site.grants, "who has moved over to be let in")
+    assert active.user in {"", "mover"}
+
+
 def test_explain_says_whose_packet_it_is(site: Site, fwknop: Fwknop) -> None:
     packet = fwknop("-A", "tcp/22", "-s", *options("sha1", "base64"))
     done = site.spasshd.verb("explain", packet.hex(), "--source", CLIENT4, check=False)

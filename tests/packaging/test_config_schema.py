@@ -18,6 +18,7 @@ from spassh_server import (
     config_commands,
     config_forwards,
     fwknop_keys,
+    fwknop_variables,
     users,
 )
 from spassh_server.config import Config, ConfigError
@@ -268,6 +269,36 @@ def test_a_user_has_as_many_keys_as_described_and_no_more() -> None:
     assert len(most.keys) == MAX_KEYS_PER_USER
     with pytest.raises(ConfigError, match="more than"):
         parse_alice(user_keys(MAX_KEYS_PER_USER + 1), parse(""))
+
+
+# Coming from fwknop
+
+
+def fates() -> dict[str, list[str]]:
+    """Return what the page says of each variable of fwknopd's files."""
+    text = section("COMING FROM FWKNOP").replace("\\\n", "")
+    found: dict[str, list[str]] = {}
+    for item in re.split(r"^\.It Li ", text, flags=re.MULTILINE)[1:]:
+        names, _, fate = item.partition("\n")
+        words = " ".join(fate.partition("\n.")[0].split())
+        for name in names.split(" , "):
+            found.setdefault(name.strip(), []).append(words)
+    return found
+
+
+def test_every_variable_of_fwknop_is_in_the_table_with_what_became_of_it() -> None:
+    found = fates()
+    tables = [
+        fwknop_variables.DECISIVE,
+        fwknop_variables.LEFT,
+        fwknop_variables.LEFT_CONF,
+    ]
+    carried = fwknop_variables.CARRIED | fwknop_variables.CARRIED_CONF
+    assert set(found) == carried.union(*tables)
+    for table in tables:
+        for name, why in table.items():
+            assert why in found[name]
+    assert all(map(all, found.values()))
 
 
 # Files that are there to be copied
