@@ -196,6 +196,12 @@ def _import(options: Any) -> None:
     )
 
 
+def _import_fwknop(options: Any) -> int:
+    from .verbs.import_fwknop import run
+
+    return 0 if run(options.file) else SpasshError.exit_code
+
+
 def _keygen(_: Any) -> None:
     from .verbs.keygen import run
 
@@ -237,6 +243,7 @@ _VERBS: dict[str, Callable[[Any], int | None]] = {
     "enroll": _enroll,
     "forget": _forget,
     "import": _import,
+    "import-fwknop": _import_fwknop,
     "keygen": _keygen,
     "knock": _knock,
     "list": _list,

@@ -188,6 +188,15 @@ def read_profile(path: str) -> Profile:
     return _profile(path, _parse(file))
 
 
+def parse_profile(path: str, text: str) -> Profile:
+    """Read a profile from the text that its file is to have.
+
+    Raises:
+        ProfileError: it cannot be used.
+    """
+    return _profile(path, _table(path, text))
+
+
 def profile_paths(home: str) -> list[str]:
     """Return the names of all profile files in order.
 
@@ -272,18 +281,22 @@ def _key(path: str, name: str, kind: str, text: str) -> bytes:
 
 
 def _parse(file: PrivateFile) -> Mapping[str, Any]:
-    plain = plain_toml.read(file.text)
+    return _table(file.path, file.text)
+
+
+def _table(path: str, text: str) -> Mapping[str, Any]:
+    plain = plain_toml.read(text)
     if plain is not None:
         return plain
     from tomllib import loads
 
     try:
-        return loads(file.text)
+        return loads(text)
     # ValueError itself is for a number of too many digits.
     except (ValueError, RecursionError) as error:
         reason = str(error)
         raise ProfileError(
-            file.path,
+            path,
             f"not TOML: {reason[:1].lower()}{reason[1:]}",
             "mend the line, or " + _AGAIN,
         ) from error

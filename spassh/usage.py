@@ -31,6 +31,7 @@ def parser() -> _Parser:
     _add_rotate(verbs)
     _add_doctor(verbs)
     _add_import(verbs)
+    _add_import_fwknop(verbs)
     _add_keygen(verbs)
     _add_knock(verbs)
     _add_run(verbs)
@@ -198,6 +199,17 @@ def _add_import(verbs: "_Verbs[_Parser]") -> None:
         help="a private file with the passphrase of a sealed invite, which is asked for"
         " on the terminal otherwise",
     )
+
+
+def _add_import_fwknop(verbs: "_Verbs[_Parser]") -> None:
+    verb = verbs.add_parser(
+        "import-fwknop",
+        help="make profiles of the stanzas of fwknop's client",
+        description="Write a profile for each stanza of FILE, and tell what has no"
+        " counterpart in one.",
+        allow_abbrev=False,
+    )
+    verb.add_argument("file", metavar="FILE", help="the stanzas, mostly ~/.fwknoprc")
 
 
 def _add_keygen(verbs: "_Verbs[_Parser]") -> None:

@@ -17,6 +17,7 @@ from spassh.protocol.fwknop.digests import DEFAULT_DIGEST, DIGESTS
 from spassh.protocol.fwknop.keys import MAX_HMAC_KEY, MAX_KEY
 from spassh.protocol.limits import DEFAULT_KNOCK_PORT
 from spassh.usage import parser
+from spassh.verbs import fwknoprc
 
 MAN = Path(__file__).parents[2] / "man"
 
@@ -30,7 +31,7 @@ SECTIONS = {
         "DIAGNOSTICS",
         "SECURITY CONSIDERATIONS",
     ],
-    "spassh.toml.5": [*COMMON, "SECURITY CONSIDERATIONS"],
+    "spassh.toml.5": [*COMMON, "COMING FROM FWKNOP", "SECURITY CONSIDERATIONS"],
 }
 
 # It depends on what is installed where the test runs.
@@ -173,6 +174,19 @@ def test_the_page_and_a_profile_for_an_fwknopd_have_the_same_keys() -> None:
     assert f"passphrase of 1 to {MAX_HMAC_KEY} bytes" in text
     digests = re.findall(r"\\(?:\(dq)(md5|sha\w+)\\", text)
     assert digests == [*DIGESTS, DEFAULT_DIGEST, DEFAULT_DIGEST]
+
+
+def test_every_variable_of_fwknop_is_in_the_table_with_what_became_of_it() -> None:
+    text = read("spassh.toml.5").split(".Sh COMING FROM FWKNOP\n")[1].split(".Sh ")[0]
+    found: dict[str, str] = {}
+    for item in text.replace("\\\n", "").split("\n.It Li ")[1:]:
+        names, _, fate = item.partition("\n")
+        words = " ".join(fate.partition("\n.")[0].split())
+        found |= dict.fromkeys(map(str.strip, names.split(" , ")), words)
+    assert set(found) == fwknoprc.CARRIED.union(fwknoprc.DECISIVE, fwknoprc.LEFT)
+    for name, why in (fwknoprc.DECISIVE | fwknoprc.LEFT).items():
+        assert found[name] == why
+    assert all(found.values())
 
 
 def test_the_page_has_a_word_about_every_program_that_is_tried() -> None:

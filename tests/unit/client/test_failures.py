@@ -45,6 +45,7 @@ from spassh.verbs import (
     enroll,
     forget,
     import_,
+    import_fwknop,
     keygen,
     lock,
     passphrase,
@@ -355,6 +356,21 @@ def knock_at_fwknopd(scene: Scene) -> None:
     knock_verb.run("127.0.0.1", "tcp/22", "", allow, lambda: NOW_MS)
 
 
+def fwknoprc(text: str) -> Provoke:
+    def provoke(scene: Scene) -> None:
+        path = scene.tmp_path / "fwknoprc"
+        path.write_text(text)
+        path.chmod(0o600)
+        import_fwknop.run(str(path))
+
+    return provoke
+
+
+def second_profile(scene: Scene) -> None:
+    scene.home.profile("gate.toml")
+    fwknoprc("[gate]\nSPA_SERVER gate\nKEY k\n")(scene)
+
+
 def forget_a_pattern(scene: Scene) -> None:
     scene.home.profile(hosts='["*"]')
     forget.run(HOST)
@@ -582,6 +598,13 @@ FAILURES = [
         "FILE: names 'HOST' as FILE does", "take the host out of one", 3, two_profiles
     ),
     Failure("FILE: names 'HOST' already", "take the host out of it", 3, taken_host),
+    Failure("FILE: is there already", "to make it anew: rm", 3, second_profile),
+    Failure(
+        "no stanza of FILE can be a profile",
+        "each has a SPA_SERVER, and a KEY",
+        1,
+        fwknoprc("[gate]"),
+    ),
     Failure("FILE: there is no key", "make one with 'spassh keygen'", 3, no_key),
     Failure("FILE: not a key: REASON", "put back the line that", 3, damaged_key),
     Failure("FILE: there is a key already: KEY", "to make another: mv", 3, second_key),

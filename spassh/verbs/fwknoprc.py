@@ -1,0 +1,274 @@
+"""What ~/.fwknoprc becomes: profiles, and what has no counterpart in one.
+
+Pure: text in, text out. Nothing is dropped in silence: each line without a counterpart
+is told, and a stanza of which something decisive has none is left out as a whole.
+"""
+
+import re
+from collections.abc import Iterator
+from json import dumps
+from typing import Final, NamedTuple
+
+from ..protocol.errors import TextFormError
+from ..protocol.names import check_host, check_user
+
+CARRIED: Final = frozenset(
+    {
+        "ACCESS",
+        "ALLOW_IP",
+        "DIGEST_TYPE",
+        "HMAC_DIGEST_TYPE",
+        "HMAC_KEY",
+        "HMAC_KEY_BASE64",
+        "KEY",
+        "KEY_BASE64",
+        "NAT_ACCESS",
+        "NAT_LOCAL",
+        "SPA_SERVER",
+        "SPA_SERVER_PORT",
+        "SPOOF_USER",
+        "USE_HMAC",
+    }
+)
+"""Variables with a counterpart, or of use for one."""
+
+_GPG = "packets that are made by GnuPG are not made here"
+_OUTSIDE = "allow_ip is an address, and without it the packet's source is meant"
+_UDP = "the knock is one UDP packet to one port"
+
+DECISIVE: Final = {
+    "ENCRYPTION_MODE": "no other mode than CBC is made",
+    "KEY_FILE": "write the key into the profile by hand",
+    "HMAC_KEY_FILE": "write the key into the profile by hand",
+    "RAND_PORT": _UDP,
+    "SPA_SERVER_PROTO": _UDP,
+    "USE_GPG": _GPG,
+}
+"""Without these, a stanza would knock in another way: it is left out."""
+
+LEFT: Final = {
+    "FW_TIMEOUT": "spassh knock --for",
+    "GPG_EXE": _GPG,
+    "GPG_HOMEDIR": _GPG,
+    "GPG_NO_SIGNING_PW": _GPG,
+    "GPG_RECIPIENT": _GPG,
+    "GPG_SIGNER": _GPG,
+    "GPG_SIGNING_PW": _GPG,
+    "GPG_SIGNING_PW_BASE64": _GPG,
+    "HTTP_USER_AGENT": _UDP,
+    "NAT_PORT": "ssh says which port it connects to",
+    "NAT_RAND_PORT": "ssh says which port it connects to",
+    "NO_SAVE_ARGS": "nothing is saved",
+    "RESOLVE_HTTP_ONLY": _OUTSIDE,
+    "RESOLVE_IP_HTTP": _OUTSIDE,
+    "RESOLVE_IP_HTTPS": _OUTSIDE,
+    "RESOLVE_URL": _OUTSIDE,
+    "SERVER_RESOLVE_IPV4": "the knock goes to every address of the server",
+    "SPA_SOURCE_PORT": "the system chooses it",
+    "SPOOF_SOURCE_IP": "the knock comes from where the connection will",
+    "TIME_OFFSET": "the clock has to be right",
+    "USE_GPG_AGENT": _GPG,
+    "USE_WGET_USER_AGENT": _OUTSIDE,
+    "VERBOSE": "spassh proxy -v",
+    "WGET_CMD": _OUTSIDE,
+}
+"""The rest."""
+
+_HEADER = re.compile(r"\s*\[\s*(.*?)\s*\]")
+_LINE = re.compile(r"\s*([^\s#;:]+):?(?:\s+([^;\r\n]*))?")
+_NUMBER = re.compile(r"[0-9]{1,5}")
+_NAT = re.compile(r"([^,:]+)(?:[,:]([0-9]{1,5}))?")
+_DEFAULT = "default"
+
+
+class Line(NamedTuple):
+    """One variable where it is set."""
+
+    number: int
+    name: str
+    value: str
+
+
+class Left(NamedTuple):
+    """Something that was not carried over."""
+
+    line: Line
+    why: str
+    is_decisive: bool = False
+    """Whether a whole stanza was left out because of it."""
+
+    def __str__(self) -> str:
+        whole = ", so the stanza is left out" if self.is_decisive else ""
+        return f"{self.line.number}: {self.line.name}: {self.why}{whole}"
+
+
+class NewProfile(NamedTuple):
+    """A stanza as a profile."""
+
+    name: str
+    """That of its file, without the end."""
+    text: str
+    hosts: tuple[str, ...]
+
+
+class _UnableError(Exception):
+    """A stanza cannot be carried over, because of this line."""
+
+    def __init__(self, line: Line, why: str) -> None:
+        super().__init__(why)
+        self.left = Left(line, why, is_decisive=True)
+
+
+def convert(text: str, login: str) -> tuple[list[NewProfile], list[Left]]:
+    """Return a profile for each stanza of `text`, and what has no counterpart.
+
+    `login` is the user in packets for whom no other is named.
+    """
+    stanzas = _stanzas(text)
+    default = stanzas.pop(_DEFAULT, {})
+    left = list(_left(default))
+    whole = {name: default | stanza for name, stanza in stanzas.items()}
+    server = default.get("SPA_SERVER")
+    if server and server not in [one.get("SPA_SERVER") for one in whole.values()]:
+        # Nobody takes its server over, so it is a server of its own.
+        whole[_DEFAULT] = default
+    profiles: list[NewProfile] = []
+    for name, stanza in whole.items():
+        # Of a stanza that is left out, the rest is told as well: it may be mended.
+        left += _left(stanzas.get(name, {}))
+        try:
+            profiles.append(_profile(name, stanza, login, profiles))
+        except _UnableError as error:
+            left.append(error.left)
+    return profiles, left
+
+
+def _stanzas(text: str) -> dict[str, dict[str, Line]]:
+    """Return each stanza by its name: its variables, of which the last one counts."""
+    found: dict[str, dict[str, Line]] = {}
+    name = _DEFAULT
+    for number, one in enumerate(text.split("\n"), 1):
+        header = _HEADER.match(one)
+        line = _LINE.match(one)
+        if header:
+            name = header[1]
+            found.setdefault(name, {})
+        elif line:
+            variable = Line(number, line[1], (line[2] or "").strip())
+            found.setdefault(name, {})[line[1]] = variable
+    return found
+
+
+def _left(stanza: dict[str, Line]) -> Iterator[Left]:
+    for line in stanza.values():
+        if line.name in CARRIED or line.name in DECISIVE or line.value.upper() == "N":
+            continue
+        yield Left(line, LEFT.get(line.name, "is not known"))
+
+
+def _profile(
+    name: str, stanza: dict[str, Line], login: str, others: list[NewProfile]
+) -> NewProfile:
+    _check_decisive(stanza)
+    server = stanza.get("SPA_SERVER")
+    nowhere = next(iter(stanza.values()), Line(0, name, ""))
+    if server is None:
+        raise _UnableError(nowhere, "no SPA_SERVER")
+    hosts = tuple(dict.fromkeys((_host(server), *_host_names(name))))
+    taken = {host.lower() for one in others for host in one.hosts}
+    if not taken.isdisjoint(host.lower() for host in hosts):
+        raise _UnableError(server, "another stanza is for this host, and was taken")
+    lines = [
+        f"# From [{name}] of .fwknoprc. spassh.toml(5) explains the keys."
+        if name.isprintable()
+        else "# From .fwknoprc. spassh.toml(5) explains the keys.",
+        f"hosts = [{', '.join(map(_quote, hosts))}]",
+        f"user = {_quote(_user(stanza.get('SPOOF_USER'), login))}",
+        'format = "fwknop"',
+    ]
+    port = stanza.get("SPA_SERVER_PORT")
+    if port is not None:
+        if not _NUMBER.fullmatch(port.value):
+            raise _UnableError(port, "is no port")
+        lines.append(f"port = {int(port.value)}")
+    lines += _keys(stanza, nowhere)
+    lines += _allowed(stanza.get("ALLOW_IP"))
+    lines += _nat(stanza, hosts[0])
+    return NewProfile(hosts[0].lower(), "\n".join([*lines, ""]), hosts)
+
+
+def _check_decisive(stanza: dict[str, Line]) -> None:
+    harmless = {"ENCRYPTION_MODE": "CBC", "SPA_SERVER_PROTO": "UDP"}
+    for name, why in DECISIVE.items():
+        line = stanza.get(name)
+        if line and line.value.upper() not in {"N", harmless.get(name)}:
+            raise _UnableError(line, why)
+
+
+def _host(line: Line) -> str:
+    try:
+        return check_host(line.value)
+    except TextFormError as error:
+        raise _UnableError(line, str(error)) from error
+
+
+def _host_names(name: str) -> list[str]:
+    """Return the name of a stanza if ssh could call the host so."""
+    try:
+        return [check_host(name)] if name != _DEFAULT else []
+    except TextFormError:
+        return []
+
+
+def _user(line: Line | None, login: str) -> str:
+    try:
+        return check_user(line.value if line else login)
+    except TextFormError as error:
+        if line is None:
+            return "user"
+        raise _UnableError(line, str(error)) from error
+
+
+def _keys(stanza: dict[str, Line], nowhere: Line) -> Iterator[str]:
+    key = stanza.get("KEY_BASE64") or stanza.get("KEY")
+    if key is None:
+        raise _UnableError(nowhere, "no KEY and no KEY_BASE64 for this stanza")
+    yield f"{key.name.lower()} = {_quote(key.value)}"
+    hmac = stanza.get("HMAC_KEY_BASE64") or stanza.get("HMAC_KEY")
+    use = stanza.get("USE_HMAC")
+    if hmac is not None and (use is None or use.value.upper() != "N"):
+        yield f"{hmac.name.lower()} = {_quote(hmac.value)}"
+    for name in ("HMAC_DIGEST_TYPE", "DIGEST_TYPE"):
+        digest = stanza.get(name)
+        if digest is not None:
+            yield f"{name.lower()} = {_quote(digest.value.lower())}"
+
+
+def _allowed(line: Line | None) -> list[str]:
+    if line is None or line.value.lower() in {"source", "resolve"}:
+        return []
+    return [f"allow_ip = {_quote(line.value)}"]
+
+
+def _nat(stanza: dict[str, Line], server: str) -> list[str]:
+    """Return where the port is to lead to, which fwknop has as HOST:PORT or HOST."""
+    line, local = stanza.get("NAT_ACCESS"), stanza.get("NAT_LOCAL")
+    is_local = local is not None and local.value.upper().startswith("Y")
+    if line is None and not is_local:
+        return []
+    access = stanza.get("ACCESS")
+    match = re.search(r"/([0-9]{1,5})", access.value) if access else None
+    port = match[1] if match else "22"
+    host = server
+    if line is not None:
+        found = _NAT.fullmatch(line.value)
+        if not found:
+            raise _UnableError(line, "is no host with a port")
+        host, port = found[1], found[2] or port
+    lines = [f"nat_access = {_quote(f'{host},{port}')}"]
+    return [*lines, "nat_local = true"] if is_local else lines
+
+
+def _quote(text: str) -> str:
+    """Spell a string for TOML, whose escapes JSON has as well."""
+    return dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,79 @@
+"""`spassh import-fwknop`: the stanzas of ~/.fwknoprc become profiles."""
+
+import os
+import pwd
+import sys
+
+from ..errors import ProfileError, SpasshError, lower_reason
+from ..private import PrivateFile, config_home, shell_word
+from ..profile import Profile, parse_profile, profiles_directory
+from .fwknoprc import NewProfile, convert
+from .import_ import check_others
+from .writing import create_file, make_directory
+
+
+def run(file: str) -> bool:
+    """Write a profile for each stanza, and tell what has no counterpart in one.
+
+    Returns:
+        Whether no stanza was left out.
+
+    Raises:
+        SpasshError: nothing was written.
+    """
+    text = _read(file)
+    made, left = convert(text, _login())
+    for one in left:
+        _say(f"left: {file}:{one}")
+    home = config_home()
+    profiles = [_checked(one, home) for one in made]
+    if not profiles:
+        raise SpasshError(
+            f"no stanza of {file} can be a profile",
+            "each has a SPA_SERVER, and a KEY or KEY_BASE64",
+        )
+    make_directory(home)
+    make_directory(profiles_directory(home))
+    for new, profile in zip(made, profiles, strict=True):
+        create_file(profile.path, new.text)
+        _say(f"wrote {profile.path} for {' '.join(profile.hosts)}")
+    return not any(one.is_decisive for one in left)
+
+
+def _read(file: str) -> str:
+    try:
+        found = PrivateFile(file)
+    except FileNotFoundError as error:
+        raise SpasshError(
+            f"cannot read {file}: {lower_reason(error)}",
+            "give the file of fwknop's stanzas, such as ~/.fwknoprc",
+        ) from error
+    found.check()
+    return found.text
+
+
+def _checked(new: NewProfile, home: str) -> Profile:
+    """Read a new profile as a login will, and see that its hosts are nobody else's.
+
+    Raises:
+        ProfileError: it cannot be used, or there is one already.
+    """
+    path = os.path.join(profiles_directory(home), f"{new.name}.toml")
+    if os.path.lexists(path):
+        raise ProfileError(
+            path, "is there already", f"to make it anew: rm {shell_word(path)}"
+        )
+    profile = parse_profile(path, new.text)
+    check_others(home, profile)
+    return profile
+
+
+def _login() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,257 @@
+"""A stanza of ~/.fwknoprc becomes a profile, or is told."""
+
+import re
+from pathlib import Path
+
+import pytest
+from unit.client.parties import Home
+
+from spassh.errors import ProfileError, SpasshError
+from spassh.patterns import Wanted
+from spassh.profile import Profile, find, parse_profile
+from spassh.protocol.fwknop.keys import Keys
+from spassh.verbs import import_fwknop
+from spassh.verbs.fwknoprc import CARRIED, DECISIVE, LEFT, convert
+
+KEY = "KEY_BASE64 QUJD\n"
+BASIC = f"[gate]\nSPA_SERVER gate.example\n{KEY}"
+CLIENT = Path(__file__).parents[3] / ".fwknop" / "usr" / "bin" / "fwknop"
+
+
+def profiles(text: str) -> tuple[list[Profile], list[str]]:
+    """Return the profiles as a login reads them, and what is left."""
+    made, left = convert(text, "me")
+    read = [parse_profile(f"/{one.name}.toml", one.text) for one in made]
+    return read, [str(one) for one in left]
+
+
+def profile(lines: str) -> Profile:
+    (one,), _ = profiles(BASIC + lines)
+    assert one.fwknop is not None
+    return one
+
+
+def test_a_stanza_is_a_profile() -> None:
+    (one,), left = profiles(BASIC)
+    assert one.path == "/gate.example.toml"
+    assert one.hosts == ("gate.example", "gate")
+    assert (one.user, one.port) == ("me", 62201)
+    assert one.fwknop is not None
+    assert one.fwknop.keys == Keys(b"ABC")
+    assert left == []
+
+
+def test_everything_that_has_a_counterpart_is_carried_over() -> None:
+    one = profile(
+        "SPA_SERVER_PORT 7\nSPOOF_USER bob\nHMAC_KEY a key;\nUSE_HMAC Y\n"
+        "HMAC_DIGEST_TYPE SHA384\nDIGEST_TYPE: MD5\nALLOW_IP 192.0.2.7\n"
+        "ACCESS tcp/22\nNAT_ACCESS 10.0.0.5:2222\nSPA_SERVER_PROTO UDP\n"
+        "ENCRYPTION_MODE cbc\nVERBOSE N\n"
+    )
+    assert (one.user, one.port) == ("bob", 7)
+    assert one.fwknop is not None
+    assert one.fwknop.keys == Keys(b"ABC", b"a key", "sha384")
+    assert one.fwknop.digest == "md5"
+    assert one.fwknop.address == bytes([192, 0, 2, 7])
+    assert (one.fwknop.target, one.fwknop.is_local) == (("10.0.0.5", 2222), False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "target", "is_local"),
+    [
+        ("NAT_ACCESS 10.0.0.5\nACCESS tcp/443\n", ("10.0.0.5", 443), False),
+        ("NAT_ACCESS 10.0.0.5,7\n", ("10.0.0.5", 7), False),
+        ("NAT_LOCAL Y\nACCESS tcp/22,tcp/80\n", ("gate.example", 22), True),
+        ("NAT_LOCAL Y\n", ("gate.example", 22), True),
+        ("NAT_LOCAL N\n", None, False),
+    ],
+)
+def test_nat_leads_where_it_did(
+    lines: str, target: tuple[str, int] | None, is_local: bool
+) -> None:
+    fwknop = profile(lines).fwknop
+    assert fwknop is not None
+    assert (fwknop.target, fwknop.is_local) == (target, is_local)
+
+
+@pytest.mark.parametrize("word", ["source", "resolve", "SOURCE"])
+def test_the_source_of_the_packet_needs_no_line(word: str) -> None:
+    fwknop = profile(f"ALLOW_IP {word}\n").fwknop
+    assert fwknop is not None
+    assert fwknop.address == b""
+
+
+def test_without_use_hmac_an_hmac_key_is_of_no_use() -> None:
+    fwknop = profile("HMAC_KEY k\nUSE_HMAC N\n").fwknop
+    assert fwknop is not None
+    assert fwknop.keys.hmac == b""
+
+
+def test_a_passphrase_stays_what_it_is() -> None:
+    text = '[a]\nSPA_SERVER a\nKEY a "key" \\ with é\n'
+    ((one,), _) = profiles(text)
+    assert one.fwknop is not None
+    assert one.fwknop.keys.encryption == 'a "key" \\ with é'.encode()
+
+
+def test_the_default_stanza_is_for_all_the_others() -> None:
+    text = f"# a comment\n[default]\nHMAC_KEY h\nSPA_SERVER_PORT 9\n{BASIC}"
+    text += f"[other]\nSPA_SERVER 192.0.2.9\nSPA_SERVER_PORT 8\n{KEY}"
+    read, left = profiles(text)
+    assert [(one.hosts[0], one.port) for one in read] == [
+        ("gate.example", 9),
+        ("192.0.2.9", 8),
+    ]
+    assert all(one.fwknop and one.fwknop.keys.hmac == b"h" for one in read)
+    assert left == []
+
+
+def test_the_default_stanza_is_a_server_if_it_names_one_that_no_other_has() -> None:
+    default = f"[default]\nSPA_SERVER alone.example\n{KEY}"
+    assert [one.hosts for one in profiles(default)[0]] == [("alone.example",)]
+    read, _ = profiles(default + BASIC)
+    assert [one.hosts[0] for one in read] == ["gate.example", "alone.example"]
+    read, left = profiles(default + "[a]\nACCESS tcp/22\n")
+    assert [one.hosts for one in read] == [("alone.example", "a")]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("SPA_SERVER -x\n", "SPA_SERVER: not a host name"),
+        ("SPA_SERVER_PORT many\n", "SPA_SERVER_PORT: is no port"),
+        ("SPOOF_USER a b\n", "SPOOF_USER: not a user name"),
+        ("NAT_ACCESS a:b\n", "NAT_ACCESS: is no host with a port"),
+        *((f"{name} Y\n", f"{name}: {why}") for name, why in DECISIVE.items()),
+    ],
+)
+def test_a_stanza_that_would_knock_in_another_way_is_left_out(
+    lines: str, why: str
+) -> None:
+    read, left = profiles(BASIC + lines)
+    assert read == []
+    (one,) = left
+    assert one.startswith(f"4: {why}")
+    assert one.endswith(", so the stanza is left out")
+
+
+def test_a_stanza_without_a_server_or_a_key_is_left_out() -> None:
+    assert profiles(f"[a]\n{KEY}") == (
+        [],
+        ["2: KEY_BASE64: no SPA_SERVER, so the stanza is left out"],
+    )
+    read, (left,) = profiles("[a]\nSPA_SERVER a\n")
+    assert read == []
+    assert left.startswith("2: SPA_SERVER: no KEY and no KEY_BASE64")
+    assert profiles("[a]\n")[1] == ["0: a: no SPA_SERVER, so the stanza is left out"]
+
+
+def test_two_stanzas_for_one_host_are_one_profile() -> None:
+    read, left = profiles(BASIC + f"[again]\nSPA_SERVER Gate.example\n{KEY}")
+    assert len(read) == 1
+    assert left[0].startswith("5: SPA_SERVER: another stanza is for this host")
+
+
+def test_every_other_variable_is_told_with_its_line() -> None:
+    for name, why in LEFT.items():
+        assert profiles(f"{BASIC}{name} Y\n")[1] == [f"4: {name}: {why}"]
+    assert profiles(BASIC + "NEW 1\n")[1] == ["4: NEW: is not known"]
+
+
+@pytest.mark.skipif(not CLIENT.exists(), reason="fwknop is not unpacked")
+def test_every_variable_that_the_client_knows_is_known() -> None:
+    """It has their names in it."""
+    known = {*CARRIED, *DECISIVE, *LEFT}
+    data = CLIENT.read_bytes()
+    words = {
+        word.decode() for word in re.findall(rb"\0([A-Z][A-Z0-9_]{2,30})(?=\0)", data)
+    }
+    assert "SPA_SERVER_PORT" in words
+    unknown = {word for word in words if "_" in word} - known
+    # What is in the environment, and names of digests and modes.
+    assert unknown <= {"GPG_AGENT_INFO", "SHA3_256", "SHA3_512"}
+
+
+# The verb
+
+
+def write(home: Home, text: str, mode: int = 0o600) -> str:
+    path = Path(home.path).parent / "fwknoprc"
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_profiles_are_written_for_their_owner_alone(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(home, BASIC + "FW_TIMEOUT 30\n")
+    assert import_fwknop.run(file)
+    path = home.profiles / "gate.example.toml"
+    assert capsys.readouterr().out.splitlines() == [
+        f"left: {file}:4: FW_TIMEOUT: spassh knock --for",
+        f"wrote {path} for gate.example gate",
+    ]
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = find(home.path, Wanted("gate"))
+    assert found is not None
+    assert found.fwknop is not None
+
+
+def test_a_stanza_that_is_left_out_is_no_success(home: Home) -> None:
+    file = write(home, f"{BASIC}[b]\nSPA_SERVER b\n{KEY}USE_GPG Y\n")
+    assert not import_fwknop.run(file)
+    assert home.names() == ["profiles/gate.example.toml"]
+
+
+def test_a_profile_that_is_there_stays_and_nothing_is_written(home: Home) -> None:
+    file = write(home, f"[a]\nSPA_SERVER a\n{KEY}{BASIC}")
+    path = home.profile("gate.example.toml")
+    before = path.read_text()
+    with pytest.raises(ProfileError, match=r"gate\.example\.toml: is there already"):
+        import_fwknop.run(file)
+    assert home.names() == ["profiles/gate.example.toml"]
+    assert path.read_text() == before
+
+
+def test_a_host_of_another_profile_is_an_error(home: Home) -> None:
+    home.profile("other.toml", hosts='["gate"]')
+    with pytest.raises(ProfileError, match="names 'gate' already"):
+        import_fwknop.run(write(home, BASIC))
+
+
+def test_a_key_that_is_none_is_an_error_and_not_told(home: Home) -> None:
+    with pytest.raises(ProfileError, match="'key_base64' must be") as caught:
+        import_fwknop.run(write(home, BASIC.replace("QUJD", "QUJDRA")))
+    assert "QUJDRA" not in str(caught.value) + caught.value.hint
+    assert home.names() == []
+
+
+def test_a_file_that_others_can_read_is_not_believed(home: Home) -> None:
+    with pytest.raises(ProfileError, match="other users can read"):
+        import_fwknop.run(write(home, BASIC, 0o644))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[a]\n"])
+def test_a_file_without_a_stanza_is_an_error(home: Home, text: str) -> None:
+    with pytest.raises(SpasshError, match="no stanza of"):
+        import_fwknop.run(write(home, text))
+
+
+def test_no_file_is_an_error(home: Home) -> None:
+    with pytest.raises(SpasshError, match="cannot read /nowhere/rc: no such file"):
+        import_fwknop.run("/nowhere/rc")
+
+
+def test_the_name_of_who_runs_it_is_the_user(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    import_fwknop.run(write(home, BASIC))
+    found = find(home.path, Wanted("gate"))
+    assert found is not None
+    assert found.user.isdecimal()
