@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from ...connect import Target as Place
 from ...errors import ProfileError, ResolveError, SpasshError
+from ...fwknop import FwknopKnocker
+from ...fwknop_profile import Fwknop
 from ...knock import Knocker
 from ...patterns import Wanted
 from ...private import config_home
@@ -67,7 +69,8 @@ class _Key(NamedTuple):
     """A profile and its keys: what a knock takes."""
 
     profile: Profile
-    keys: Keys
+    keys: Keys | Fwknop
+    """The second if the server is an fwknopd."""
 
 
 def run(target: Target, clocks: Clocks, tell: Tell, *, as_json: bool) -> bool:
@@ -155,7 +158,7 @@ class Visit:
         if profile is not None:
             yield from self._look_at_files(profile)
             try:
-                key = _Key(profile, self._load(profile))
+                key = self._load(profile)
             except ProfileError as error:
                 yield Finding("keys", Result.PROBLEM, str(error), error.hint)
         host = (profile.name if profile else "") or self._settings.host
@@ -199,15 +202,15 @@ class Visit:
         return None, judge_no_profile(self._said, host, path)
 
     def _look_at_files(self, profile: Profile) -> list[Finding]:
-        own = [] if profile.secret else [own_key_path(self._home)]
+        own = [own_key_path(self._home)] if profile.has_own_key else []
         paths = [profile.path, *own]
         return judge_files(paths, places(paths), os.geteuid())
 
-    def _load(self, profile: Profile) -> Keys:
-        keys = load_keys(profile, self._home)
+    def _load(self, profile: Profile) -> _Key:
+        key = _Key(profile, profile.fwknop or load_keys(profile, self._home))
         # It sees whether the server's key is one that anybody can have.
-        self._knocker(_Key(profile, keys), narrow=False)
-        return keys
+        self._knocker(key, narrow=False)
+        return key
 
     def _resolve(self, host: str) -> Finding:
         began = self._clocks.monotonic()
@@ -218,15 +221,12 @@ class Visit:
         self._addresses = found[:MOST_ADDRESSES]
         return judge_name(host, found, self._clocks.monotonic() - began)
 
-    def _knocker(self, key: _Key, *, narrow: bool) -> Knocker:
-        return Knocker(
-            key.profile,
-            key.keys,
-            self._settings.port,
-            self._clocks.utc_ms,
-            os.urandom,
-            narrow=narrow,
-        )
+    def _knocker(self, key: _Key, *, narrow: bool) -> Knocker | FwknopKnocker:
+        profile, keys = key
+        port, utc_ms = self._settings.port, self._clocks.utc_ms
+        if isinstance(keys, Fwknop):
+            return FwknopKnocker(profile, keys, port, utc_ms, os.urandom)
+        return Knocker(profile, keys, port, utc_ms, os.urandom, narrow=narrow)
 
     def _knock(self, key: _Key, host: str) -> Generator[Finding, None, list[Complaint]]:
         """Knock and connect; return what anybody has said about our datagrams."""
@@ -325,7 +325,8 @@ class Visit:
         utc_ms = self._clocks.utc_ms
         settings = self._settings
         prover = Prover(spasshd, settings, self._home, utc_ms, self._addresses)
-        profile = key.profile if key else None
+        # What an fwknopd has seen of a knock, nobody can be asked.
+        profile = key.profile if key and isinstance(key.keys, Keys) else None
         return look_there(ssh, spasshd, prover, profile, utc_ms)
 
 

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 from unit.client.fake_ssh import FakeSsh
 from unit.client.parties import KEYS, NOW_MS, PATIENCE, PROFILE, Gate, Home
+from unit.client.test_fwknop_profile import OURS
 
 from spassh.cli import main
+from spassh.patterns import Wanted
+from spassh.profile import find
+from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.fwknop.opening import open_packet
 from spassh.proxy import Clocks
 from spassh.ui import silent
 from spassh.verbs.doctor import port, visit
@@ -33,6 +38,7 @@ class Scene:
     def __init__(self, home: Home, ssh: FakeSsh, gate: Gate) -> None:
         self.ssh = ssh
         self.home = home
+        self.gate = gate
         home.profile(
             hosts='["127.0.0.1"]', port=str(gate.knock_port), width='"address"'
         )
@@ -226,3 +232,38 @@ def test_the_program_tells_by_its_status_whether_there_is_a_problem(
     ((result, seen),) = found(printed(capsys), "profile")
     assert result == "problem"
     assert seen == "no profile names 127.0.0.1, so spassh does not knock"
+
+
+def test_a_profile_for_an_fwknopd_is_as_good_as_any(
+    scene: Scene, capsys: Captured
+) -> None:
+    port = str(scene.gate.knock_port)
+    scene.home.profile(**(OURS | {"hosts": '["127.0.0.1"]', "port": port}))
+    scene.ssh.answer(f"{NOW_MS // 1000}\n")
+    scene.ssh.answer("", "env: 'spasshd': No such file or directory", 127)
+    scene.doctor(Target("server", "root"))
+    answer = printed(capsys)
+    assert found(answer, "keys") == []
+    assert found(answer, "profile")[0][0] == "ok"
+    ((result, seen),) = found(answer, "files")
+    assert result == "ok"
+    assert "config/key" not in seen
+    assert not [one for one in scene.ssh.commands if "status" in one]
+
+
+def test_an_fwknopd_is_knocked_at_as_fwknop_does(home: Home, fake_ssh: FakeSsh) -> None:
+    with Gate() as gate:
+        home.profile(
+            **(OURS | {"hosts": '["127.0.0.1"]', "port": str(gate.knock_port)})
+        )
+        fake_ssh.settings(port=str(gate.port), proxycommand="spassh proxy %h %p")
+        looking = visit.Visit(
+            Target("server"), Clocks(time.monotonic, lambda: NOW_MS), silent
+        )
+        profile = find(home.path, Wanted("127.0.0.1"))
+        assert profile is not None
+        knocker = looking._knocker(looking._load(profile), narrow=True)
+        knocker.knock(gate.address, narrow=True)
+        assert gate.collect() == 1
+        keys = Keys(bytes(range(32)), b"an hmac key")
+        assert open_packet(gate.knocks[0], [keys]).message.user == "alice"
