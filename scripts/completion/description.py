@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 KINDS = {
+    "DIRECTORY": "file",
     "FILE": "file",
     "PACKET": "file",
     "PATH": "file",
@@ -14,8 +15,8 @@ KINDS = {
     "USER|ADDRESS": "user",
     **dict.fromkeys(
         (
-            *("ADDRESS", "COMMAND", "DAYS", "LOGIN", "NAME", "PORT", "PUBLIC"),
-            "TIME",
+            *("ADDRESS", "COMMAND", "DAYS", "KEYID", "LOGIN", "NAME", "PORT"),
+            *("PUBLIC", "TIME"),
         ),
         "",
     ),

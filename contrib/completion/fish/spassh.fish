@@ -99,6 +99,7 @@ complete -c spassh -n "__spassh_at '' 0" -a enroll -d 'make yourself known to a 
 complete -c spassh -n "__spassh_at '' 0" -a rotate -d 'replace your key for a server by a fresh one'
 complete -c spassh -n "__spassh_at '' 0" -a doctor -d 'say why a login does not work or is slow, and what mends it'
 complete -c spassh -n "__spassh_at '' 0" -a import -d 'take an invite in: the server\'s keys, and where to knock'
+complete -c spassh -n "__spassh_at '' 0" -a import-fwknop -d 'make profiles of the stanzas of fwknop\'s client'
 complete -c spassh -n "__spassh_at '' 0" -a keygen -d 'make a key of your own, and print its public half'
 complete -c spassh -n "__spassh_at '' 0" -a knock -d 'ask a server to open a port, for what is not ssh'
 complete -c spassh -n "__spassh_at '' 0" -a run -d 'ask a server to run a command that its administrator lets you run'
@@ -133,6 +134,8 @@ complete -c spassh -n "__spassh_at 'import'" -l host -x -d 'another name or addr
 complete -c spassh -n "__spassh_at 'import'" -l force -d 'take the profile over, even if it belongs to another server or another user; replace it if it is broken'
 complete -c spassh -n "__spassh_at 'import'" -l passphrase-file -r -F -d 'a private file with the passphrase of a sealed invite, which is asked for on the terminal otherwise'
 complete -c spassh -n "__spassh_at 'import' 0" -F
+complete -c spassh -n "__spassh_at 'import-fwknop'" -s h -l help -d 'show this help message and exit'
+complete -c spassh -n "__spassh_at 'import-fwknop' 0" -F
 complete -c spassh -n "__spassh_at 'keygen'" -s h -l help -d 'show this help message and exit'
 complete -c spassh -n "__spassh_at 'knock'" -s h -l help -d 'show this help message and exit'
 complete -c spassh -n "__spassh_at 'knock'" -l access -x -d 'the port to open, such as tcp/443 or udp/60001; tcp/22 if left out'

@@ -25,6 +25,8 @@ function __spasshd_at
             set valued --config
         case 'user remove'
             set valued --config --key
+        case 'import-fwknop'
+            set valued --config
         case 'check'
             set valued --config
         case 'doctor'
@@ -92,6 +94,7 @@ end
 complete -c spasshd -f
 complete -c spasshd -n "__spasshd_at '' 0" -a init -d 'make the keys and a commented spasshd.toml'
 complete -c spasshd -n "__spasshd_at '' 0" -a user -d 'add, rotate, list or remove users'
+complete -c spasshd -n "__spasshd_at '' 0" -a import-fwknop -d 'make users of fwknopd\'s access.conf'
 complete -c spasshd -n "__spasshd_at '' 0" -a check -d 'find mistakes in configuration and users'
 complete -c spasshd -n "__spasshd_at '' 0" -a doctor -d 'look for what keeps people out, or lets them in'
 complete -c spasshd -n "__spasshd_at '' 0" -a explain -d 'say what would happen to a packet'
@@ -143,6 +146,9 @@ complete -c spasshd -n "__spasshd_at 'user remove'" -s h -l help -d 'show this h
 complete -c spasshd -n "__spasshd_at 'user remove'" -l config -r -F -d 'the configuration file (default: /etc/spassh/spasshd.toml)'
 complete -c spasshd -n "__spasshd_at 'user remove'" -l key -x -d 'remove this one of the user\'s keys, and nothing else'
 complete -c spasshd -n "__spasshd_at 'user remove' 0" -a '(__spasshd_users)'
+complete -c spasshd -n "__spasshd_at 'import-fwknop'" -s h -l help -d 'show this help message and exit'
+complete -c spasshd -n "__spasshd_at 'import-fwknop'" -l config -r -F -d 'the configuration file (default: /etc/spassh/spasshd.toml)'
+complete -c spasshd -n "__spasshd_at 'import-fwknop' 0" -F
 complete -c spasshd -n "__spasshd_at 'check'" -s h -l help -d 'show this help message and exit'
 complete -c spasshd -n "__spasshd_at 'check'" -l config -r -F -d 'the configuration file (default: /etc/spassh/spasshd.toml)'
 complete -c spasshd -n "__spasshd_at 'doctor'" -s h -l help -d 'show this help message and exit'
