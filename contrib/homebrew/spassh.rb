@@ -19,6 +19,9 @@ class Spassh < Formula
     man1.install "man/spassh.1"
     man5.install "man/spassh.toml.5"
     man7.install "man/spassh-protocol.7"
+    bash_completion.install "contrib/completion/bash/spassh"
+    fish_completion.install "contrib/completion/fish/spassh.fish"
+    zsh_completion.install "contrib/completion/zsh/_spassh"
     pkgshare.install "contrib/ssh_config.example"
   end
 
