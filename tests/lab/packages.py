@@ -18,7 +18,7 @@ NAMES: Final = ("spassh", "spassh-server")
 _NEXT = "99"
 """The major version of the packages that an upgrade is tried with."""
 
-_BUILD_SECONDS = 150
+_BUILD_SECONDS = 400
 
 _APT = """\
 Dir::Etc::SourceList "/dev/null";
