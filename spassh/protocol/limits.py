@@ -31,6 +31,16 @@ DATAGRAM_SIZES: Final = (ACCESS_DATAGRAM, COMMAND_DATAGRAM)
 ACCESS_PAYLOAD: Final = ACCESS_DATAGRAM - OVERHEAD
 COMMAND_PAYLOAD: Final = COMMAND_DATAGRAM - OVERHEAD
 
+SIGNED_HEADER: Final = 12
+"""Bytes of version, flags, time and length before the OpenPGP message of a signed
+request."""
+MAX_MESSAGE: Final = COMMAND_PAYLOAD - SIGNED_HEADER
+"""Most bytes of that message: room for keys of RSA 3072, and not for RSA 4096."""
+BINDING_SIZE: Final = 16 + 2 * KEY_SIZE
+"""Bytes of what a signed text is bound to: label, server and ephemeral key."""
+MAX_TEXT: Final = BINDING_SIZE + COMMAND_PAYLOAD
+"""Most bytes of a signed text, whatever the message makes of them."""
+
 RANDOMNESS_SIZE: Final = EPHEMERAL_SIZE + 1
 """Random bytes that one datagram consumes: the ephemeral secret and a spare bit."""
 

@@ -14,6 +14,7 @@ from .limits import DATAGRAM_SIZES, MAC_SIZE
 from .noise import read_first_message
 from .packet import PROLOGUE, Gate, split
 from .request import Request, decode
+from .signed import Signed, decode_signed, is_signed
 
 
 class ServerKeys:
@@ -36,10 +37,13 @@ class Opened(NamedTuple):
     """An authentic datagram."""
 
     request: Request
+    """Of a signed request, the time alone: the rest is in the message."""
     client: bytes
     """The client's public key, 32 bytes."""
     identity: bytes
     """The handshake hash, 32 bytes: what makes this datagram this one."""
+    signed: Signed | None = None
+    """The OpenPGP message with the request, if it is a signed one."""
 
 
 def open_datagram(
@@ -73,4 +77,8 @@ def open_datagram(
         sealed_payload=parts.payload,
         decrypt=decrypt,
     )
+    if is_signed(message.payload):
+        time, inside = decode_signed(message.payload)
+        signed = Signed(inside, parts.ephemeral)
+        return Opened(Request(time), message.client, message.hash, signed)
     return Opened(decode(message.payload), message.client, message.hash)

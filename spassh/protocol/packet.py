@@ -12,6 +12,10 @@ from .named_tuple import NamedTuple
 from .noise import write_first_message
 from .request import Request, encode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .primitives import KeyPair
+
 PROLOGUE = b"spassh 1"
 
 _TAG_INPUT = 8
@@ -60,24 +64,26 @@ def seal(request: Request, keys: ClientKeys, randomness: bytes) -> bytes:
         Unauthentic: the server's public key is a point of low order.
         ValueError: `randomness` has another size.
     """
-    if len(randomness) != RANDOMNESS_SIZE:
-        raise ValueError(f"randomness must be {RANDOMNESS_SIZE} bytes")
-    # Not at the top: the server imports this module, too, and seals nothing.
+    return seal_payload(encode(request), keys, randomness)
+
+
+def seal_payload(payload: bytes, keys: ClientKeys, randomness: bytes) -> bytes:
+    """Make the datagram with `payload`, of 76 or 1084 bytes, inside.
+
+    Raises:
+        Unauthentic, ValueError: as `seal`.
+    """
+    ephemeral, spelling = _ephemeral(randomness)
     from .primitives import fastest
 
-    ephemeral = fastest.PrivateKey(randomness[:EPHEMERAL_SIZE])
-    # Section 4.2: an X25519 public key has its top bit clear, which would tell a spassh
-    # datagram from noise. X25519 ignores the bit, so it carries a random one.
-    spelling = bytearray(ephemeral.public)
-    spelling[-1] |= randomness[EPHEMERAL_SIZE] & 0x80
     message = write_first_message(
         prologue=PROLOGUE,
         static=fastest.PrivateKey(keys.secret),
         ephemeral=ephemeral,
-        ephemeral_spelling=bytes(spelling),
+        ephemeral_spelling=spelling,
         responder=keys.server,
         psk=keys.psk,
-        payload=encode(request),
+        payload=payload,
         encrypt=fastest.encrypt,
     )
     gate = Gate(keys.server)
@@ -88,6 +94,29 @@ def seal(request: Request, keys: ClientKeys, randomness: bytes) -> bytes:
         + message.payload
     )
     return body + gate.mac(body)
+
+
+def ephemeral_spelling(randomness: bytes) -> bytes:
+    """Return the 32 bytes of `e` in a datagram that is sealed with `randomness`.
+
+    Raises:
+        ValueError: as `seal`.
+    """
+    return _ephemeral(randomness)[1]
+
+
+def _ephemeral(randomness: bytes) -> tuple[KeyPair, bytes]:
+    if len(randomness) != RANDOMNESS_SIZE:
+        raise ValueError(f"randomness must be {RANDOMNESS_SIZE} bytes")
+    # Not at the top: the server imports this module, too, and seals nothing.
+    from .primitives import fastest
+
+    ephemeral = fastest.PrivateKey(randomness[:EPHEMERAL_SIZE])
+    # Section 4.2: an X25519 public key has its top bit clear, which would tell a spassh
+    # datagram from noise. X25519 ignores the bit, so it carries a random one.
+    spelling = bytearray(ephemeral.public)
+    spelling[-1] |= randomness[EPHEMERAL_SIZE] & 0x80
+    return ephemeral, bytes(spelling)
 
 
 class Parts(NamedTuple):

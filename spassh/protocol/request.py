@@ -56,6 +56,16 @@ def encode(request: Request) -> bytes:
     Raises:
         Malformed: `request` has no spelling; `decode` would refuse it.
     """
+    size = COMMAND_PAYLOAD if request.command else ACCESS_PAYLOAD
+    return spell(request).ljust(size, b"\0")
+
+
+def spell(request: Request) -> bytes:
+    """Spell `request` without padding: 38 bytes, and those of a command.
+
+    Raises:
+        Malformed: as `encode`.
+    """
     _check(request)
     arguments = [_argument_bytes(argument) for argument in request.command]
     size = COMMAND_PAYLOAD if arguments else ACCESS_PAYLOAD
@@ -65,21 +75,19 @@ def encode(request: Request) -> bytes:
     command = b"".join(
         len(argument).to_bytes(2, "big") + argument for argument in arguments
     )
-    return (
-        _FIXED.pack(
-            PROTOCOL_VERSION,
-            _FLAG_COMMAND if command else 0,
-            request.time,
-            request.protocol,
-            _FAMILIES[len(request.address)],
-            request.port,
-            request.source_port,
-            request.lifetime,
-            request.address,
-            len(command),
-        )
-        + command
-    ).ljust(size, b"\0")
+    fixed = _FIXED.pack(
+        PROTOCOL_VERSION,
+        _FLAG_COMMAND if command else 0,
+        request.time,
+        request.protocol,
+        _FAMILIES[len(request.address)],
+        request.port,
+        request.source_port,
+        request.lifetime,
+        request.address,
+        len(command),
+    )
+    return fixed + command
 
 
 def decode(payload: bytes) -> Request:

@@ -3,9 +3,9 @@
 Keys and randomness are fixed, so the same code writes the same bytes again.
 """
 
-from . import command, gate, handshake, payload, success, window
+from . import command, gate, handshake, payload, signed, success, window
 
-_GENERATORS = (success, gate, handshake, payload, command, window)
+_GENERATORS = (success, gate, handshake, payload, command, signed, window)
 
 
 def everything() -> dict[str, str]:
