@@ -12,6 +12,7 @@ from spassh import __version__
 from . import events
 from .config import BACKENDS, DEFAULT_PATH
 from .limits import MAX_TRIAL_SECONDS, MIN_TRIAL_SECONDS, TRIAL_SECONDS
+from .openpgp.gpg import GpgError
 from .ports import Port, parse_port
 from .toml import ConfigError
 from .verbs.errors import VerbError
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         status: int = verb.run(options)
         # Here, where it can still be told from an error of ours.
         sys.stdout.flush()
-    except (ConfigError, VerbError) as error:
+    except (ConfigError, GpgError, VerbError) as error:
         events.error(error, error.hint)
         return error.status if isinstance(error, VerbError) else EXIT_ERROR
     except KeyboardInterrupt:
@@ -124,6 +125,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help="a port the user may reach, such as tcp/22; may be repeated"
         " (default: grant_ports of the configuration)",
+    )
+    add.add_argument(
+        "--gnupg",
+        default="",
+        metavar="FILE",
+        help="have requests signed by the OpenPGP public key in this file, or on"
+        " standard input if it is -; the server's is printed behind the invite",
     )
     rotate = _verb(
         actions, "rotate", "user_rotate", "give a user a new key, and end the old ones"

@@ -70,6 +70,9 @@ class Config(NamedTuple):
     users_dir: str
     state_dir: str
     run_dir: str
+    gpg_path: str
+    gnupg_dir: str
+    """The GnuPG home with the server's OpenPGP key, if there is one."""
 
     @property
     def firewall(self) -> Settings:
@@ -187,6 +190,8 @@ def parse(text: str, path: str) -> Config:
         users_dir=place("users_dir", "users.d"),
         state_dir=place("state_dir", "state"),
         run_dir=place("run_dir", "run"),
+        gpg_path=_program(table, "gpg_path", "/usr/bin/gpg"),
+        gnupg_dir=place("gnupg_dir", "gnupg"),
     )
 
 

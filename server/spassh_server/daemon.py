@@ -15,6 +15,7 @@ import subprocess  # noqa: TID251 - starts the granter, the one program of our o
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from spassh.protocol.errors import TextFormError
 from spassh.protocol.keys import SECRET, decode_key
@@ -41,6 +42,7 @@ _BOOT = os.path.join(os.path.dirname(os.path.abspath(sandbox.__file__)), "boot.p
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY)
 
 _GRANTER_EXIT_SECONDS = 10
+_HELPER_EXIT_SECONDS = 5
 _LOCK_SECONDS = 3
 _LOCK_INTERVAL = 0.05
 
@@ -76,6 +78,7 @@ def run(config: Config, pcap: str = "") -> bool:
     state = _open_state_directory(config.state_dir, account)
     mark = _open_mark(config)
     granter, sock = _start_granter(config, lock)
+    helper = _start_helper(config, account)
     try:
         keys = load_server_keys(config)
         captures = _open_captures(config, pcap)
@@ -99,9 +102,12 @@ def run(config: Config, pcap: str = "") -> bool:
             server=server,
             poll=poll,
             notifier=notifier,
+            helper=helper and helper.sock,
         ).serve()
     finally:
         sock.close()
+        if helper is not None:
+            _end_helper(helper)
         _reap(granter)
         os.close(state)
         os.close(mark)
@@ -259,6 +265,51 @@ def _start_granter(
             },
         )
     return granter, ours
+
+
+class _Helper(NamedTuple):
+    """The program that runs gpg."""
+
+    process: subprocess.Popen[bytes]
+    sock: socket.socket
+
+
+def _start_helper(config: Config, account: Account) -> _Helper | None:
+    """Start the program that runs gpg, if there is a GnuPG home for it."""
+    if not os.path.isdir(config.gnupg_dir):
+        return None
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        words = [config.gpg_path, config.gnupg_dir, config.log, str(theirs.fileno())]
+        process = subprocess.Popen(
+            [sys.executable, "-I", _BOOT, "--openpgp", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            cwd="/",
+            env={
+                "LC_ALL": "C",
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": config.gnupg_dir,
+                "JOURNAL_STREAM": os.environ.get("JOURNAL_STREAM", ""),
+            },
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            umask=0o077,
+        )
+    return _Helper(process, ours)
+
+
+def _end_helper(helper: _Helper) -> None:
+    """Wait for the helper, which leaves when its socket closes."""
+    helper.sock.close()
+    try:
+        helper.process.wait(_HELPER_EXIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        # Unlike the granter, it has the account that we have by now.
+        helper.process.kill()
+        helper.process.wait()
 
 
 def _reap(granter: subprocess.Popen[bytes]) -> None:

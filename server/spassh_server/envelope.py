@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from spassh.protocol.errors import NotOurs
 from spassh.protocol.request import Request
+from spassh.protocol.signed import Signed
 
 from .fwknop_keys import FwknopKey
 from .users import User, UserKey
@@ -33,6 +34,10 @@ class Opened(NamedTuple):
     """Further ports, where a format can ask for several at once."""
     target: Target | None = None
     """Where all of these ports are to lead, where a format can say that."""
+    signed: Signed | None = None
+    """The OpenPGP message that has the request, as long as nobody has looked at it."""
+    signer: str = ""
+    """The fingerprint of the OpenPGP key that has signed the request, or empty."""
 
 
 class Opener(Protocol):

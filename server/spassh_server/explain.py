@@ -19,6 +19,7 @@ from spassh.protocol.fwknop.opening import has_form
 from spassh.protocol.limits import DATAGRAM_SIZES
 from spassh.protocol.opening import ServerKeys, open_datagram
 from spassh.protocol.request import Request
+from spassh.protocol.signed import Signed
 
 from .addresses import text
 from .datagram import Datagram
@@ -37,7 +38,8 @@ class Step(NamedTuple):
     """One thing that is looked at."""
 
     name: str
-    """datagram, gate, handshake, request, replay, time, policy, firewall or grant."""
+    """datagram, gate, handshake, request, replay, time, signature, policy, firewall or
+    grant."""
     passed: bool
     """Whether the packet gets to the next step."""
     text: str
@@ -70,8 +72,11 @@ def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
     if opened is None:
         return
     for request in (opened.request, *opened.others):
-        yield Step("request", True, _wish(request))
+        yield Step("request", True, _wish(request, opened.signed))
     if not (yield from _admit(opened, datagram.source, now, scene.replay)):
+        return
+    if opened.signed is not None and opened.user.gnupg:
+        yield Step("signature", False, "gpg is not asked here: see the log of spasshd")
         return
     if not (yield from _keep_rules(opened, datagram, now)):
         return
@@ -115,7 +120,7 @@ def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
     yield _GATE
     key, user = scene.users.owner(opened.client)
     yield Step("handshake", True, _made_by(user, key))
-    return Opened(opened.request, user, key, opened.identity)
+    return Opened(opened.request, user, key, opened.identity, signed=opened.signed)
 
 
 def _open_fwknop(payload: bytes, users: Users) -> Generator[Step, None, Opened | None]:
@@ -197,7 +202,9 @@ def _keep_rules(
     return True
 
 
-def _wish(request: Request) -> str:
+def _wish(request: Request, signed: Signed | None) -> str:
+    if signed is not None:
+        return f"an OpenPGP message of {len(signed.message)} bytes"
     if request.command:
         return f"run {_words(request.command)}"
     address = text(request.address) if request.address else "where it comes from"

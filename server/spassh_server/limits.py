@@ -10,6 +10,16 @@ REQUEST_BURST: Final = 100
 REQUESTS_PER_SECOND: Final = 5
 """Requests that a user may make for long. With both, one user adds at most 700 to the
 replay memory within the two minutes that a packet's time may lie in: 1 % of it."""
+SIGNED_BURST: Final = 10
+"""Signed requests of a user that gpg looks at, at once: a few logins side by side."""
+SIGNED_PER_SECOND: Final = 3
+"""The same for long. Each takes gpg 10 to 40 ms."""
+MAX_OUTSTANDING_MESSAGES: Final = 4
+"""OpenPGP messages on their way to the helper, which looks at two at once: fewer than
+fill the socket, so nobody blocks."""
+MAX_WAITING_MESSAGES: Final = 128
+"""OpenPGP messages that wait for their turn; more are dropped and counted."""
+MAX_WAITING_MESSAGES_PER_USER: Final = SIGNED_BURST
 MAX_GRANTS_PER_USER: Final = 128
 """Live grants of one user: each connection takes one if it is granted by its source
 port, so this is more than REQUEST_BURST. It is 3 % of the default of max_grants, so one
@@ -20,6 +30,7 @@ MAX_USER_FILES: Final = 16_384
 MAX_FILE_BYTES: Final = 65_536
 """Size of any file that an administrator writes for us."""
 MAX_KEYS_PER_USER: Final = 16
+MAX_OPENPGP_KEYS_PER_USER: Final = 16
 MAX_USERS_IN_MAIN_FILE: Final = 256
 MAX_ALWAYS_ALLOW: Final = 64
 """Networks that need no grant: some back ends have a rule for each of them and port."""

@@ -34,13 +34,15 @@ from .limits import (
 )
 from .openers.fwknop import FwknopOpener
 from .openers.native import NativeOpener
-from .pipeline import Rejected, World, consider
+from .pipeline import Decision, Pending, Rejected, World, consider
 from .policy import Approval, Approvals, Order, Refusal
 from .privsep import message
 from .privsep.message import Answer
 from .quota import RequestQuota
 from .reload import Reload
 from .report import Report
+from .settle import settle
+from .signatures import Signatures, Taken
 from .store import ReplayStore
 from .systemd import Notifier
 from .users import Users, lax_keys
@@ -68,8 +70,10 @@ class Listener:
         server: control.ControlServer,
         poll: select.poll,
         notifier: Notifier,
+        helper: socket.socket | None = None,
     ) -> None:
         self._config = config
+        self._server = keys.public
         self._captures = {capture.fileno(): capture for capture in captures}
         self._store = store
         self._granter = granter
@@ -88,6 +92,8 @@ class Listener:
         )
         self._report = Report()
         self._asking = Asking(self._send, self._report)
+        self._signatures = Signatures(helper)
+        self._helper = self._signatures.fileno()
         self._reload = Reload(config)
         self._synced = 0.0
         self._store_problem = store.problem
@@ -122,8 +128,9 @@ class Listener:
             signal.signal(number, lambda *_: None)
         # A file that reaches RLIMIT_FSIZE is an error of write(2), not the end of us.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        for fd in (wake.fileno(), self._granter.fileno()):
-            self._poll.register(fd, select.POLLIN)
+        for fd in (wake.fileno(), self._granter.fileno(), self._helper):
+            if fd >= 0:
+                self._poll.register(fd, select.POLLIN)
         self._pinged = time.monotonic()
         with wake, wake_end:
             # Until it hears this, the granter does not touch the firewall.
@@ -131,14 +138,10 @@ class Listener:
             while not self._stopping:
                 ready = self._poll.poll(self._until_next())
                 for fd, _ in ready:
-                    if fd in self._captures:
-                        self._read_frames(self._captures[fd])
-                    elif fd == self._granter.fileno():
-                        self._read_granter()
-                    elif fd == wake.fileno():
+                    if fd == wake.fileno():
                         self._read_signals(wake.recv(64))
                     else:
-                        self._read_control(fd)
+                        self._read(fd)
                 self._sync(quiet=not ready)
                 self._say_store_problem()
                 self._say_set_back()
@@ -150,6 +153,16 @@ class Listener:
         if self._damage is not None:
             raise self._damage
         return self._for_good
+
+    def _read(self, fd: int) -> None:
+        if fd in self._captures:
+            self._read_frames(self._captures[fd])
+        elif fd == self._granter.fileno():
+            self._read_granter()
+        elif fd == self._helper:
+            self._read_helper()
+        else:
+            self._read_control(fd)
 
     def _until_next(self) -> int | None:
         """Return the milliseconds after which to go on even if nothing happens."""
@@ -184,7 +197,7 @@ class Listener:
         else:
             self._act(decision)
 
-    def _act(self, decision: Approval | Approvals | Order | Refusal | Rejected) -> None:
+    def _act(self, decision: Decision) -> None:
         if isinstance(decision, Approval):
             self._asking.approve(decision)
         elif isinstance(decision, Approvals):
@@ -192,6 +205,8 @@ class Listener:
                 self._asking.approve(approval)
         elif isinstance(decision, Order):
             self._asking.order(decision)
+        elif isinstance(decision, Pending):
+            self._ask_helper(decision)
         elif isinstance(decision, Refusal):
             self._report.denied(
                 "refused", decision.user, decision.address, decision.reason
@@ -214,8 +229,35 @@ class Listener:
             if isinstance(capture, CaptureFile) and capture.ended:
                 self._poll.unregister(fd)
                 del self._captures[fd]
-        if not self._captures and self._asking.idle:
+        if not self._captures and self._asking.idle and self._signatures.idle:
             self._stopping = True
+
+    # Signed requests
+
+    def _ask_helper(self, pending: Pending) -> None:
+        taken = self._signatures.ask(pending)
+        if taken is Taken.BUSY:
+            self._report.count("busy")
+        elif taken is not Taken.ASKED:
+            self._report.denied("refused", pending.user, pending.address, taken.value)
+
+    def _read_helper(self) -> None:
+        for pending, answer in self._signatures.read():
+            decision = settle(
+                pending,
+                answer,
+                server=self._server,
+                users=self._opener.users,
+                now=now_ms(),
+                widths=self._world.widths,
+            )
+            self._act(decision)
+        if self._signatures.fileno() < 0:
+            self._poll.unregister(self._helper)
+            events.error(
+                "gnupg: the helper has ended: signed requests are refused",
+                "see above why, and restart spasshd",
+            )
 
     # The replay store
 

@@ -59,6 +59,16 @@ def unusable_widths(firewall: Firewall, users: Iterable[User]) -> list[str]:
     return warnings
 
 
+def without_gpg(settings: Config, users: Iterable[User]) -> list[str]:
+    """Name the users whose requests have to be signed, where nobody can see that."""
+    if os.path.isdir(settings.gnupg_dir):
+        return []
+    what = "'spasshd user add --gnupg' makes gnupg_dir"
+    return [
+        f"{user.name} has to sign, and cannot: {what}" for user in users if user.gnupg
+    ]
+
+
 def with_open_invites(users: Iterable[User], now: int) -> list[str]:
     """Return who has keys that somebody may have seen on their way to the client."""
     return [

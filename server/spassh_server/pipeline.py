@@ -1,16 +1,17 @@
 """Everything that happens to a packet between the wire and the firewall, in order.
 
     capture -> datagram -> envelope -> replay -> quota -> policy -> granter -> firewall
+                                                      `-> helper: gpg -> policy
 
 This is the file to read first. Nothing before the replay check stores or logs anything,
-so a stranger's packet leaves no trace but a counter.
+so a stranger's packet leaves no trace but a counter. And nothing before it asks gpg.
 """
 
 from typing import NamedTuple, Protocol
 
 from spassh.protocol.errors import PacketError
 
-from .datagram import parse
+from .datagram import Datagram, parse
 from .envelope import Envelope, Opened
 from .firewall import Width
 from .policy import Approval, Approvals, Order, Refusal, decide_all
@@ -39,6 +40,29 @@ class World(NamedTuple):
     """What the packet filter of this host can enforce."""
 
 
+class Pending(NamedTuple):
+    """A signed request of a user whose requests have to be, before gpg has seen it."""
+
+    opened: Opened
+    datagram: Datagram
+    message: bytes
+    """The OpenPGP message."""
+    ephemeral: bytes
+    """`e` of the datagram."""
+    arrived: int
+    """When it arrived, in milliseconds since 1970-01-01 UTC."""
+
+    @property
+    def user(self) -> str:
+        """The user's name."""
+        return self.opened.user.name
+
+    @property
+    def address(self) -> bytes:
+        """Whom to name in the log: nobody knows yet which address is to be allowed."""
+        return self.datagram.source
+
+
 class Rejected(NamedTuple):
     """An authentic packet that came too late or for the second time."""
 
@@ -47,9 +71,11 @@ class Rejected(NamedTuple):
     error: PacketError
 
 
-def consider(
-    frame: bytes, link: int, now: int, world: World
-) -> Approval | Approvals | Order | Refusal | Rejected:
+Decision = Approval | Approvals | Order | Refusal | Rejected | Pending
+"""What becomes of an authentic request."""
+
+
+def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
     """Judge one frame of link type `link`, captured at `now` (milliseconds).
 
     Raises:
@@ -68,4 +94,6 @@ def consider(
     if not world.quota.take(user.name, now):
         return Refusal(user.name, request.address or source, "too many requests")
     world.replay.admit(entry, source, now)
+    if opened.signed is not None and user.gnupg:
+        return Pending(opened, datagram, *opened.signed, now)
     return decide_all(opened, datagram, now, world.widths)

@@ -122,6 +122,20 @@ def rules(opened: Opened, datagram: Datagram, now: int) -> Iterator[Rule]:
         "the user's key has not expired",
         "the user's key has expired",
     )
+    if user.gnupg:
+        yield Rule(
+            opened.signer in user.gnupg,
+            "the request is signed by an OpenPGP key of the user's",
+            "the request is signed by none of the user's OpenPGP keys"
+            if opened.signer
+            else "the request is not signed, and the user's have to be",
+        )
+    else:
+        yield Rule(
+            opened.signed is None,
+            "the request is not signed, nor has it to be",
+            "the request is signed, and the user has no OpenPGP key here",
+        )
     yield Rule(
         not user.sources or _inside(source, user),
         "the packet's source is one of the user's",

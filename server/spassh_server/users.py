@@ -3,6 +3,7 @@
 Pure: text in, `User` out. Who reads the files, and as whom, is `config` and `privsep`.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -17,7 +18,11 @@ from .config import Config
 from .firewall import Forward, Network, Width
 from .fwknop_keys import FORMAT as FWKNOP
 from .fwknop_keys import FwknopKey, read_fwknop_key
-from .limits import MAX_KEYS_PER_USER, MAX_USERS_IN_MAIN_FILE
+from .limits import (
+    MAX_KEYS_PER_USER,
+    MAX_OPENPGP_KEYS_PER_USER,
+    MAX_USERS_IN_MAIN_FILE,
+)
 from .ports import Port
 from .toml import ConfigError, Table, read_toml
 
@@ -35,12 +40,16 @@ _KEYS = {
     "any_address",
     "not_before",
     "expires",
+    "format",
+    "gnupg",
     "key",
 }
 _KEY_KEYS = {"format", "public", "psk", "expires", "invite"}
 _NATIVE = "native"
 FORMATS = (_NATIVE, FWKNOP)
 """What the packets are that a key is for."""
+_USER_FORMATS = (_NATIVE, "gnupg")
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 
 
 class UserKey(NamedTuple):
@@ -84,6 +93,9 @@ class User(NamedTuple):
     """Where those of `ports` lead that are no ports of this host."""
     fwknop: tuple[FwknopKey, ...] = ()
     """Keys for packets of fwknop. `keys` are those for native ones."""
+    gnupg: frozenset[str] = frozenset()
+    """The OpenPGP keys of which one has to sign each request, as fingerprints of upper
+    case; none: requests are not signed."""
 
     @property
     def all_keys(self) -> tuple[UserKey | FwknopKey, ...]:
@@ -213,6 +225,7 @@ def _user(name: str, table: Table, config: Config) -> User:
         _commands(table, config),
         _forwards(table, config),
         _fwknop_keys(entries, config),
+        _openpgp_keys(table),
     )
 
 
@@ -292,6 +305,27 @@ def _native_keys(entries: list[tuple[str, Table]]) -> tuple[UserKey, ...]:
         invite = entry.boolean("invite", default=False)
         keys.append(UserKey(public, psk, expires, invite))
     return tuple(keys)
+
+
+def _openpgp_keys(table: Table) -> frozenset[str]:
+    wanted = table.choice("format", _NATIVE, _USER_FORMATS) == "gnupg"
+    fingerprints = table.strings("gnupg", ())
+    if not wanted and fingerprints:
+        raise table.error(
+            "gnupg", "nobody looks at it", 'write format = "gnupg" as well'
+        )
+    if len(fingerprints) > MAX_OPENPGP_KEYS_PER_USER:
+        raise table.error(
+            "gnupg", f"more than {MAX_OPENPGP_KEYS_PER_USER}", "take some out"
+        )
+    whole = [one.replace(" ", "") for one in fingerprints]
+    if wanted and not all(map(_FINGERPRINT.fullmatch, whole or [""])):
+        raise table.error(
+            "gnupg",
+            "expected a list of fingerprints, of 40 hexadecimal digits each",
+            "'gpg --fingerprint' shows them; 'spasshd user add --gnupg' adds the key",
+        )
+    return frozenset(one.upper() for one in whole)
 
 
 def _fwknop_keys(

@@ -158,6 +158,7 @@ class Service(Spasshd):
         self.machine = machine
         self.edit('state_dir = "state"', 'state_dir = "/var/lib/spassh"')
         self.edit('run_dir = "run"', 'run_dir = "/run/spassh"')
+        self.edit('gnupg_dir = "gnupg"', 'gnupg_dir = "/var/lib/spassh-gnupg"')
         with open(self.config, encoding="utf-8") as file:
             (user,) = (line for line in file if line.startswith("user = "))
         self.edit(user, 'user = "_spassh"\n')

@@ -365,9 +365,12 @@ def template(path: str, *protect: str, address: str = "") -> Config:
 def test_what_init_writes_has_the_described_defaults() -> None:
     written, default = template(FILE), parse("")
     assert written == default._replace(
-        user=written.user, state_dir="/var/lib/spassh", run_dir="/run/spassh"
+        user=written.user,
+        state_dir="/var/lib/spassh",
+        run_dir="/run/spassh",
+        gnupg_dir="/var/lib/spassh-gnupg",
     )
-    for name in ("state_dir", "run_dir"):
+    for name in ("state_dir", "run_dir", "gnupg_dir"):
         assert f".Pa {getattr(written, name)}\n" in CONFIGURATION[name].text
 
 
@@ -393,6 +396,7 @@ RARE = {
     "command",
     "forward",
     "fwknop",
+    "gpg_path",
     "hook_timeout",
     "hook_user",
     "ipfw_path",

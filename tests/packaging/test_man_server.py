@@ -14,7 +14,9 @@ from spassh.protocol.errors import Replayed, Stale
 from spassh.protocol.limits import MAX_PASSPHRASE, WINDOW_MS
 from spassh_server import cli, limits
 from spassh_server.firewall import ipfw_sets_render
+from spassh_server.openpgp.message import REASONS
 from spassh_server.privsep import bounds, job_log, jobs
+from spassh_server.signatures import Taken
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGE = CHECKOUT / "server" / "spassh_server"
@@ -211,6 +213,7 @@ def test_the_rates_of_lines_are_those_of_the_program() -> None:
 # Which argument of these calls is the message.
 MESSAGE = {
     **dict.fromkeys(("DaemonError", "CaptureError", "SandboxError", "MessageError"), 0),
+    **dict.fromkeys(("GpgError", "HelperMessageError"), 0),
     **dict.fromkeys(
         ("VerbError", "FirewallError", "TextFormError", "Stale", "Replayed"), 0
     ),
@@ -243,7 +246,7 @@ def fixed_words() -> set[str]:
 def refusals() -> set[str]:
     """Return the reasons why nothing is granted, without their variable parts."""
     found = set()
-    for name in ("policy", "pipeline", "asking"):
+    for name in ("policy", "pipeline", "asking", "settle"):
         tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
         documentation = {
             id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)
@@ -260,6 +263,7 @@ def refusals() -> set[str]:
             for node in ast.walk(tree)
             if isinstance(node, ast.Constant) and id(node) not in documentation
         }
+    found |= set(REASONS.values()) | {Taken.TOO_MANY.value, Taken.NO_HELPER.value}
     # A reason has words; what has none is the name of an event or of a field.
     return {text for text in found if " " in text}
 
@@ -344,6 +348,8 @@ NUMBERS = {
     r"(\d+) errors of the granter": limits.OTHER_LINES_PER_SECOND,
     r"(\d+) of hook and": limits.HOOK_LINES_PER_SECOND,
     r"and (\d+) of output": limits.OUTPUT_LINES_PER_SECOND,
+    r"there are (\d+) at once for each user": limits.SIGNED_BURST,
+    r"for each user, and then (\d+) in a second": limits.SIGNED_PER_SECOND,
     r"Of each at most (\d+) lines": job_log.OUTPUT_LINES,
     r"lines of the first (\d+) bytes": jobs.OUTPUT_BYTES,
     r"the (\d+) addresses that the user was last": limits.ADDRESSES_PER_USER,

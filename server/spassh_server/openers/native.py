@@ -24,4 +24,4 @@ class NativeOpener:
         users = self.users
         opened = open_datagram(payload, self._keys, users.psk)
         key, user = users.owner(opened.client)
-        return Opened(opened.request, user, key, opened.identity)
+        return Opened(opened.request, user, key, opened.identity, signed=opened.signed)

@@ -1,4 +1,4 @@
-"""Start the granter: `python -I boot.py CONFIG FD`.
+"""Start the granter or the helper: `python -I boot.py [--openpgp] ARGUMENT...`.
 
 Isolated mode (-I) takes nothing from the environment or the working directory; this
 file adds just the directory that the listener's own code came from.
@@ -12,6 +12,12 @@ if __name__ == "__main__":
     root = os.path.dirname(os.path.dirname(here))
     # Last: installed packages are found as usual, a checkout is found as well.
     sys.path[:0] = [root, os.path.dirname(root)]
-    from spassh_server.privsep.granter import main
+    arguments = sys.argv[1:]
+    if arguments[0] == "--openpgp":
+        from spassh_server.openpgp.helper import main
 
-    sys.exit(main(sys.argv[1:]))
+        del arguments[0]
+    else:
+        from spassh_server.privsep.granter import main
+
+    sys.exit(main(arguments))

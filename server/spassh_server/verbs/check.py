@@ -14,6 +14,7 @@ from ..mistakes import (
     unusable_widths,
     unused_formats,
     with_open_invites,
+    without_gpg,
 )
 from ..userfiles import read_users
 from ..users import User, lax_keys
@@ -38,6 +39,8 @@ def run(options: Namespace) -> int:
     for name in missing_interfaces(settings):
         print(f"note: no interface '{name}' now: 'spasshd run' waits for it")
     everybody = list(users.by_name.values())
+    for warning in without_gpg(settings, everybody):
+        print(f"warning: {warning}")
     for warning in lax_keys(everybody):
         print(f"warning: {warning}")
     for note in unused_formats(settings, everybody):

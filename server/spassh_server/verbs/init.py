@@ -54,6 +54,7 @@ key_file = "server.key"
 users_dir = "users.d"
 state_dir = "{state}"
 run_dir = "{run}"
+gnupg_dir = "{gnupg}"
 """
 
 
@@ -106,4 +107,5 @@ def _configuration(options: Namespace, path: str, address: str) -> str:
         name="spassh" if standard else f"spassh-{digest.hexdigest()}",
         state="/var/lib/spassh" if standard else "state",
         run="/run/spassh" if standard else "run",
+        gnupg="/var/lib/spassh-gnupg" if standard else "gnupg",
     )

@@ -5,8 +5,10 @@ from argparse import Namespace
 
 from .. import config, events
 from ..config import Config
+from ..daemon import is_alive
 from ..files import write_new
 from ..key_tables import with_key
+from ..openpgp.home import Added, add_key, read_key
 from ..userfiles import locked, owner_of_key, user_path
 from ..users import User, UserKey, parse_user
 from .errors import VerbError
@@ -21,24 +23,76 @@ def run(options: Namespace) -> int:
     key = new_key(options, settings)
     beside = public_key("--beside", options.beside) if options.beside else b""
     _check_ports(settings, options)
+    openpgp = _openpgp(settings, options)
+    fingerprint = openpgp.fingerprint if openpgp else ""
     issuer = Issuer(options)
     os.makedirs(settings.users_dir, mode=0o700, exist_ok=True)
     with locked(settings):
         known = _known(owner_of_key(settings, key.public), key, options)
         psk = known.psk if known else os.urandom(32)
         issuer.prepare(key.invite(settings, psk))
-        if not known and beside:
+        if known and fingerprint:
+            _sign_from_now_on(settings, key.user, fingerprint)
+        elif not known and beside:
             _write_beside(settings, key, psk, beside)
         elif not known:
-            _write(settings, key, psk, options.port or list(settings.grant_ports))
+            ports = options.port or list(settings.grant_ports)
+            _write(settings, key, psk, _user_file(key.user, ports, fingerprint))
     issuer.show()
+    if openpgp:
+        print(openpgp.server, end="", flush=True)
     if known:
         text = f"user {key.user} has this key already: nothing was added"
         events.say("note", text=text)
     if not (options.address or settings.address):
         called = f"the invite calls this server {key.address}"
         events.say("note", text=f"{called}: --address names it otherwise")
-    return tell_daemon(settings, key.user)
+    status = tell_daemon(settings, key.user)
+    if openpgp and openpgp.is_new and is_alive(settings):
+        text = "restart spasshd: it has begun without gpg, and refuses signed requests"
+        events.say("note", text=text)
+    return status
+
+
+def _openpgp(settings: Config, options: Namespace) -> Added | None:
+    """Take the OpenPGP key of the command line in, if there is one.
+
+    Raises:
+        VerbError: it does not go with another option, or cannot be read.
+        GpgError: gpg does not take it.
+    """
+    if not options.gnupg:
+        return None
+    if options.beside:
+        raise VerbError(
+            "--gnupg: with --beside, the user signs as before", "leave it out", 2
+        )
+    try:
+        data = read_key(options.gnupg)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise VerbError(
+            f"--gnupg: {options.gnupg}: {reason}",
+            "write the file with 'gpg --export --armor KEYID'",
+        ) from error
+    return add_key(settings, data)
+
+
+def _sign_from_now_on(settings: Config, name: str, fingerprint: str) -> None:
+    """Have a user who is there already sign all requests with this key.
+
+    Raises:
+        VerbError: the user signs with others.
+    """
+    file = load(settings, name)
+    if fingerprint in file.user.gnupg:
+        return
+    if file.user.gnupg:
+        raise VerbError(
+            f"user '{name}' signs with another OpenPGP key",
+            f"add {fingerprint} to gnupg in {file.path}",
+        )
+    rewrite(settings, file, _signing(fingerprint) + file.text)
 
 
 def _check_ports(settings: Config, options: Namespace) -> None:
@@ -74,7 +128,7 @@ def _known(owner: User | None, key: NewKey, options: Namespace) -> UserKey | Non
     return next(one for one in owner.keys if one.public == key.public)
 
 
-def _write(settings: Config, key: NewKey, psk: bytes, ports: list[object]) -> None:
+def _write(settings: Config, key: NewKey, psk: bytes, text: str) -> None:
     """Write the file of a new user.
 
     Raises:
@@ -82,7 +136,7 @@ def _write(settings: Config, key: NewKey, psk: bytes, ports: list[object]) -> No
     """
     name = key.user
     path = user_path(settings, name)
-    text = _user_file(name, ports) + key.table(psk)
+    text += key.table(psk)
     # Judged by the same reader that the daemon uses, before it is there to be read.
     parse_user(name, text, path, settings)
     try:
@@ -109,11 +163,18 @@ def _write_beside(settings: Config, key: NewKey, psk: bytes, beside: bytes) -> N
     rewrite(settings, file, with_key(file.text, key.table(psk)))
 
 
-def _user_file(name: str, ports: list[object]) -> str:
+def _signing(fingerprint: str) -> str:
+    """Spell that an OpenPGP key signs all requests; nothing if there is none."""
+    if not fingerprint:
+        return ""
+    return f'format = "gnupg"\ngnupg = ["{fingerprint}"]\n'
+
+
+def _user_file(name: str, ports: list[object], fingerprint: str) -> str:
     listed = ", ".join(f'"{port}"' for port in ports)
     return f"""\
 # User {name} of spasshd: see spasshd.toml(5). 'spasshd reload' takes changes over.
-ports = [{listed}]
+{_signing(fingerprint)}ports = [{listed}]
 # lifetime = 15             # seconds of a grant
 # max_lifetime = 15         # seconds, the most that a request can ask for
 # sources = ["192.0.2.0/24"]  # networks that packets may come from

@@ -10,8 +10,9 @@ from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
 from spassh.protocol.limits import RANDOMNESS_SIZE
 from spassh.protocol.opening import ServerKeys
-from spassh.protocol.packet import ClientKeys, seal
+from spassh.protocol.packet import ClientKeys, seal, seal_payload
 from spassh.protocol.request import Request
+from spassh.protocol.signed import encode_signed
 from spassh_server import config
 from spassh_server.config import Config
 from spassh_server.datagram import Datagram
@@ -84,6 +85,14 @@ def sealed(
     """Make a datagram as the client does; no two calls make the same."""
     keys = ClientKeys(secret, server, psk)
     return seal(access() if request is None else request, keys, next(_randomness))
+
+
+def sealed_message(
+    message: bytes = b"m", *, time: int = NOW, psk: bytes = CLIENT_PSK
+) -> bytes:
+    """Make a datagram with an OpenPGP message, of whatever worth."""
+    keys = ClientKeys(CLIENT_SECRET, SERVER.public, psk)
+    return seal_payload(encode_signed(time, message), keys, next(_randomness))
 
 
 def key(number: int) -> UserKey:

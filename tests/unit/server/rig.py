@@ -108,6 +108,10 @@ class Rig:
             socket.AF_UNIX, socket.SOCK_SEQPACKET
         )
         self.granter.setblocking(False)
+        self.helper, self._helpers = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        )
+        self.helper.setblocking(False)
         self.listener = Listener(
             config=CONFIG._replace(
                 users_dir=str(self.users_dir),
@@ -121,6 +125,7 @@ class Rig:
             server=cast(ControlServer, self.control),
             poll=self.poll,
             notifier=cast(Notifier, self.notifier),
+            helper=self._helpers,
         )
         if ready:
             self.users(user())
@@ -203,3 +208,5 @@ class Rig:
         self.capture.close()
         self.granter.close()
         self._theirs.close()
+        self.helper.close()
+        self._helpers.close()

@@ -67,6 +67,8 @@ key_file = "/run/secrets/key"
 users_dir = "people"
 state_dir = "../state"
 run_dir = "/run/spassh"
+gpg_path = "/opt/gpg"
+gnupg_dir = "keys"
 
 [[forward]]
 port = "tcp/2222"
@@ -109,6 +111,8 @@ argv = ["/usr/bin/uptime"]
         users_dir="/etc/spassh/people",
         state_dir="/etc/spassh/../state",
         run_dir="/run/spassh",
+        gpg_path="/opt/gpg",
+        gnupg_dir="/etc/spassh/keys",
     )
     assert expected == parse(text, PATH)
     assert set(read_toml(text, PATH).keys()) == set(config.Config._fields) - {"path"}

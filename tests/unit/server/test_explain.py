@@ -19,6 +19,7 @@ from unit.server.parties import (
     datagram,
     opened,
     sealed,
+    sealed_message,
     user,
 )
 
@@ -304,6 +305,16 @@ def test_what_is_told_is_what_the_daemon_does(
             continue
         assert (told.name == "grant") == isinstance(decision, Approval | Order)
         assert told.passed == (told.name == "grant")
+
+
+def test_of_a_signed_request_the_signature_is_left_to_the_daemon() -> None:
+    place = scene(gnupg=frozenset({"AB" * 20}))
+    found = steps(sealed_message(b"openpgp"), place)
+    assert Step("request", True, "an OpenPGP message of 7 bytes") in found
+    text = "gpg is not asked here: see the log of spasshd"
+    assert found[-1] == Step("signature", False, text)
+    # It is remembered all the same, as the daemon does.
+    assert last(sealed_message(b"x"), scene())[0] == "policy"
 
 
 class TestAPacketOfFwknop:

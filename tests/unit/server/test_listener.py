@@ -19,21 +19,32 @@ from unit.server.parties import (
     CLIENT_PSK,
     HERE,
     NOW,
+    SERVER,
     SSH,
     STRANGER_SECRET,
     access,
     key_table,
     sealed,
+    sealed_message,
     user,
 )
 from vectors.vector_file import load
 
 from spassh.protocol.fwknop.packet import seal
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
-from spassh_server import limits
+from spassh.protocol.signed import encode_text
+from spassh_server import limits, signatures
 from spassh_server.commands import Command, parse_pattern
 from spassh_server.firewall import Grant, Width
 from spassh_server.fwknop_keys import FwknopKey
+from spassh_server.openpgp import message as helper_message
+from spassh_server.openpgp.message import (
+    QUESTION_SIZE,
+    REASONS,
+    Question,
+    Verdict,
+    decode_question,
+)
 from spassh_server.ports import Port
 from spassh_server.privsep import message
 from spassh_server.privsep.message import (
@@ -744,8 +755,8 @@ class TestTheLoop:
             rig.listener.serve()
             return len(poll.early), rig.is_listening
 
-        # Signals and the granter; the capture in the end.
-        assert in_child(work) == (2, True)
+        # Signals, the granter and the helper; the capture in the end.
+        assert in_child(work) == (3, True)
 
     def test_wakes_up_for_the_watchdog_and_feeds_it_when_the_granter_answers(
         self, rig: Rig
@@ -983,6 +994,109 @@ def test_it_imports_nothing_once_it_has_become_nobody(tmp_path: Path) -> None:
         "stale": 1,
         "unauthentic": 2,
     }
+
+
+class TestSignedRequests:
+    """The helper has its say before the granter hears of anything."""
+
+    SIGNER = "AB" * 20
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        made = Rig(tmp_path)
+        made.users(user(gnupg=frozenset({self.SIGNER})))
+        made.poll.register(made.listener._helper, select.POLLIN)
+        yield made
+        made.close()
+
+    def question(self, rig: Rig) -> Question:
+        return decode_question(rig.helper.recv(QUESTION_SIZE))
+
+    def answer(self, rig: Rig, answer: helper_message.Answer) -> None:
+        rig.helper.send(helper_message.encode_answer(answer))
+        rig.listener._read(rig.listener._helper)
+
+    def good(self, packet: bytes, number: int) -> helper_message.Answer:
+        text = encode_text(access(), SERVER.public, packet[4:36])
+        return helper_message.Answer(
+            number, Verdict.GOOD, NOW // 1000, self.SIGNER, text
+        )
+
+    def test_are_granted_when_the_signature_is_good(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        packet = sealed_message(b"openpgp")
+        rig.frames(packet)
+        question = self.question(rig)
+        assert question.message == b"openpgp"
+        assert rig.asked() == []
+        self.answer(rig, self.good(packet, question.number))
+        (wanted,) = rig.asked()
+        assert isinstance(wanted, GrantMessage)
+        assert (wanted.user, wanted.grant.address) == ("ada", HERE)
+        assert log(capsys) == []
+
+    def test_are_refused_when_it_is_not(self, rig: Rig, capsys: Capture) -> None:
+        rig.frames(sealed_message())
+        number = self.question(rig).number
+        self.answer(rig, helper_message.Answer(number, Verdict.UNSIGNED))
+        assert rig.asked() == []
+        assert log(capsys) == [
+            f'refused user=ada address=192.0.2.7 reason="{REASONS[Verdict.UNSIGNED]}"'
+        ]
+        assert rig.counters["refused"] == 1
+
+    def test_of_strangers_never_reach_the_helper(self, rig: Rig) -> None:
+        """Whatever they know but a user's secret key and psk."""
+        rig.frames(
+            sealed_message()[:-1],
+            sealed_message(psk=bytes(32)),
+            os.urandom(1200),
+            sealed(secret=STRANGER_SECRET),
+        )
+        packet = sealed_message()
+        rig.frames(packet)
+        self.question(rig)
+        rig.frames(packet, packet)
+        with pytest.raises(BlockingIOError):
+            rig.helper.recv(1)
+
+    def test_do_not_keep_others_waiting(self, rig: Rig) -> None:
+        rig.users(user("bob"), user(keys=(), gnupg=frozenset({self.SIGNER})))
+        rig.frames(sealed())
+        (wanted,) = rig.asked()
+        assert isinstance(wanted, GrantMessage)
+
+    def test_are_refused_when_the_helper_has_gone(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.frames(sealed_message())
+        rig.helper.close()
+        rig.listener._read(rig.listener._helper)
+        rig.frames(sealed_message())
+        assert log(capsys) == [
+            'refused user=ada address=192.0.2.7 reason="gpg does not work here"',
+            "error: gnupg: the helper has ended: signed requests are refused",
+            "hint: see above why, and restart spasshd",
+            'refused user=ada address=192.0.2.7 reason="gpg does not run here"',
+        ]
+        # Nobody is woken up by it again.
+        with pytest.raises(FileNotFoundError):
+            rig.poll.modify(rig.listener._helper, select.POLLIN)
+
+    def test_over_the_users_share_are_refused(self, rig: Rig, capsys: Capture) -> None:
+        for _ in range(limits.SIGNED_BURST + 1):
+            rig.frames(sealed_message())
+        assert log(capsys) == [
+            'refused user=ada address=192.0.2.7 reason="too many signed requests"'
+        ]
+
+    def test_that_find_no_room_are_counted(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(signatures, "MAX_WAITING_MESSAGES", 0)
+        rig.frames(sealed_message())
+        assert rig.counters["busy"] == 1
 
 
 def test_a_clock_that_was_ahead_at_the_start_is_reported_once(

@@ -20,6 +20,7 @@ from unit.server.parties import (
     access,
     key,
     sealed,
+    sealed_message,
     user,
 )
 from vectors.vector_file import NAMES, load
@@ -38,14 +39,12 @@ from spassh_server.datagram import DLT_ETHERNET
 from spassh_server.envelope import Envelope
 from spassh_server.firewall import Grant, Width
 from spassh_server.openers.native import NativeOpener
-from spassh_server.pipeline import Rejected, World, consider
-from spassh_server.policy import Approval, Approvals, Order, Refusal
+from spassh_server.pipeline import Decision, Pending, Rejected, World, consider
+from spassh_server.policy import Approval, Order, Refusal
 from spassh_server.quota import RequestQuota
 from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
-
-Decision = Approval | Approvals | Order | Refusal | Rejected
 
 
 class Watched(ReplayMemory):
@@ -337,6 +336,52 @@ class TestOnDisk:
         identity = server.opener.open(packet).identity[:IDENTITY_SIZE]
         assert identity in (tmp_path / "replay").read_bytes()
         store._close()
+
+
+class TestASignedRequest:
+    """What becomes of one before gpg is asked."""
+
+    SIGNS = user(gnupg=frozenset({"AB" * 20}))
+
+    def test_is_for_gpg_if_its_user_has_to_sign(self) -> None:
+        server = Server(self.SIGNS)
+        pending = server.consider(sealed_message(b"openpgp"))
+        assert isinstance(pending, Pending)
+        assert (pending.user, pending.address, pending.arrived) == ("ada", HERE, NOW)
+        assert pending.message == b"openpgp"
+        assert len(server.replay) == 1
+
+    def test_is_refused_if_its_user_has_no_key(self) -> None:
+        decision = Server().consider(sealed_message())
+        reason = "the request is signed, and the user has no OpenPGP key here"
+        assert decision == Refusal("ada", HERE, reason)
+
+    def test_is_the_only_one_of_a_user_who_has_to_sign(self) -> None:
+        decision = Server(self.SIGNS).consider(sealed())
+        reason = "the request is not signed, and the user's have to be"
+        assert decision == Refusal("ada", HERE, reason)
+
+    def test_that_comes_again_is_not_for_gpg(self) -> None:
+        server = Server(self.SIGNS)
+        packet = sealed_message()
+        assert isinstance(server.consider(packet), Pending)
+        assert isinstance(server.consider(packet, source="198.51.100.9"), Rejected)
+
+    @pytest.mark.parametrize("late", [-WINDOW_MS - 1, WINDOW_MS + 1])
+    def test_that_is_stale_is_not_for_gpg(self, late: int) -> None:
+        server = Server(self.SIGNS)
+        decision = server.consider(sealed_message(time=NOW + late))
+        assert isinstance(decision, Rejected)
+
+    def test_of_somebody_without_the_psk_is_not_for_gpg(self) -> None:
+        with pytest.raises(Unauthentic):
+            Server(self.SIGNS).consider(sealed_message(psk=bytes(32)))
+
+    def test_over_the_quota_is_not_for_gpg(self) -> None:
+        server = Server(self.SIGNS, burst=1)
+        assert isinstance(server.consider(sealed_message()), Pending)
+        decision = server.consider(sealed_message())
+        assert decision == Refusal("ada", HERE, "too many requests")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -122,6 +122,16 @@ def test_a_command_that_is_named_twice_is_there_once() -> None:
     assert ada.commands == WIDE.command
 
 
+FINGERPRINT = "2B9B6B1C82B73D7D50CE0578634C3E9B725D4BC3"
+
+
+def test_a_user_who_signs_has_the_keys_that_are_pinned() -> None:
+    grouped = " ".join(FINGERPRINT[at : at + 4] for at in range(0, 40, 4)).lower()
+    text = f"format = 'gnupg'\ngnupg = ['{grouped}', '{'0' * 40}']\n"
+    assert read(text + key_table(7)).gnupg == {FINGERPRINT, "0" * 40}
+    assert read("format = 'native'\n" + key_table(7)).gnupg == frozenset()
+
+
 def test_a_key_has_an_end_of_its_own() -> None:
     text = f"expires = 2027-01-01\n{key_table(1)}expires = 2026-01-01\n{key_table(2)}"
     ada = read(text)
@@ -305,6 +315,24 @@ def test_a_user_without_a_key_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"key: the user has no key") as caught:
         read(text)
     assert caught.value.hint == "add one with 'spasshd user add'"
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("format = 'gnupg'", "expected a list of fingerprints"),
+        ("format = 'gnupg'\ngnupg = []", "expected a list of fingerprints"),
+        (f"format = 'gnupg'\ngnupg = ['{FINGERPRINT[8:]}']", "expected a list of"),
+        (f"format = 'gnupg'\ngnupg = ['{FINGERPRINT}0']", "expected a list of"),
+        (f"format = 'gnupg'\ngnupg = '{FINGERPRINT}'", "expected a list of strings"),
+        (f"format = 'gnupg'\ngnupg = {['0' * 40] * 17}", "more than 16"),
+        (f"gnupg = ['{FINGERPRINT}']", "nobody looks at it"),
+        ("format = 'pgp'", "expected one of native, gnupg"),
+    ],
+)
+def test_a_mistake_about_signing_lets_nobody_in_unsigned(line: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        read(f"{line}\n{key_table(7)}")
 
 
 def test_a_user_has_a_bounded_number_of_keys() -> None:

@@ -499,6 +499,23 @@ class TestCheck:
         found = [line for line in out.splitlines() if line.startswith("warning: ")]
         assert (code, found) == (0, [f"warning: {one}" for one in warnings])
 
+    def test_warns_of_users_who_have_to_sign_where_nobody_can_see_that(
+        self, spasshd: Spasshd
+    ) -> None:
+        signing = f"format = 'gnupg'\ngnupg = ['{'AB' * 20}']\n"
+        spasshd.user("ada", signing + key_table(1))
+        spasshd.user("bob", key_table(2))
+        warning = (
+            "warning: ada has to sign, and cannot:"
+            " 'spasshd user add --gnupg' makes gnupg_dir\n"
+        )
+        code, out, _ = spasshd("check")
+        assert code == 0
+        assert out.count("has to sign") == 1
+        assert warning in out
+        os.mkdir(config.load(str(spasshd.path)).gnupg_dir)
+        assert "has to sign" not in spasshd("check")[1]
+
     @pytest.mark.usefixtures("firewall")
     @pytest.mark.parametrize(
         ("text", "error"),

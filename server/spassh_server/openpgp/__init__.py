@@ -1,0 +1,1 @@
+"""OpenPGP messages by gpg, in a program of its own: ADR 0027."""

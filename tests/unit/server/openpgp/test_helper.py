@@ -1,0 +1,297 @@
+"""The helper: one process for each message, with limits, and silence afterwards."""
+
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from lab.network import wait_for
+from lab.openpgp import Party
+
+from spassh_server.openpgp import helper
+from spassh_server.openpgp.gpg import Gpg
+from spassh_server.openpgp.helper import Helper
+from spassh_server.openpgp.message import (
+    ANSWER_SIZE,
+    Answer,
+    HelperMessageError,
+    Question,
+    Verdict,
+    decode_answer,
+    encode_question,
+)
+
+ROOT = Path(__file__).parents[4]
+BOOT = ROOT / "server" / "spassh_server" / "privsep" / "boot.py"
+RECIPIENT = "0" * 40
+
+
+class FakeGpg:
+    """A gpg that does what the test says, in the worker."""
+
+    def __init__(self, does: Callable[[int, bytes], Answer]) -> None:
+        self._does = does
+
+    def open(self, number: int, message: bytes, recipient: str) -> Answer:
+        assert recipient == RECIPIENT
+        return self._does(number, message)
+
+
+class Running:
+    """A helper in a process of its own, whose listener is the test."""
+
+    def __init__(self, does: Callable[[int, bytes], Answer]) -> None:
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(30)
+        self._said, say = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            self.socket.close()
+            self._run(Helper(theirs, cast(Gpg, FakeGpg(does)), RECIPIENT), say)
+        theirs.close()
+        os.close(say)
+
+    def _run(self, made: Helper, say: int) -> None:
+        try:
+            made.serve()
+            os.write(say, b"left")
+        except HelperMessageError as error:
+            os.write(say, str(error).encode())
+        finally:
+            os._exit(0)
+
+    def end(self) -> str:
+        """Wait until it has ended; return why."""
+        said = os.read(self._said, 100)
+        os.waitpid(self._pid, 0)
+        self._pid = 0
+        return said.decode()
+
+    def ask(self, number: int, message: bytes = b"m") -> None:
+        self.socket.send(encode_question(Question(number, message)))
+
+    def answer(self) -> Answer:
+        return decode_answer(self.socket.recv(ANSWER_SIZE + 1))
+
+    def close(self) -> None:
+        self.socket.close()
+        if self._pid:
+            self.end()
+        os.close(self._said)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Callable[[int, bytes], Answer]], Running]]:
+    running: list[Running] = []
+
+    def make(does: Callable[[int, bytes], Answer]) -> Running:
+        running.append(Running(does))
+        return running[-1]
+
+    yield make
+    for one in running:
+        one.close()
+
+
+Start = Callable[[Callable[[int, bytes], Answer]], Running]
+
+
+def good(number: int, message: bytes) -> Answer:
+    return Answer(number, Verdict.GOOD, 1, "AB" * 20, message)
+
+
+def test_a_message_gets_its_answer(start: Start) -> None:
+    running = start(good)
+    for number in (1, 2):
+        running.ask(number, b"text")
+        assert running.answer() == Answer(number, Verdict.GOOD, 1, "AB" * 20, b"text")
+
+
+def test_each_message_has_a_process_of_its_own_with_limits(start: Start) -> None:
+    def limits(number: int, _: bytes) -> Answer:
+        found = [
+            resource.getrlimit(one)
+            for one in (
+                resource.RLIMIT_CPU,
+                resource.RLIMIT_AS,
+                resource.RLIMIT_FSIZE,
+                resource.RLIMIT_NOFILE,
+            )
+        ]
+        text = f"{os.getpid()} {os.getsid(0)} {found}"
+        return Answer(number, Verdict.GOOD, 1, "AB" * 20, text.encode())
+
+    running = start(limits)
+    seen = []
+    for number in (1, 2):
+        running.ask(number)
+        pid, session, found = running.answer().text.decode().split(" ", 2)
+        assert pid == session != str(os.getpid())
+        assert found == str([(one, one) for one in (2, 1 << 30, 1 << 20, 64)])
+        seen.append(pid)
+    assert seen[0] != seen[1]
+
+
+def test_one_that_takes_too_long_is_ended_with_all_it_started(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(helper, "WORKER_SECONDS", 0.5)
+    note = tmp_path / "pid"
+
+    def hang(number: int, message: bytes) -> Answer:
+        if message == b"fast":
+            return good(number, message)
+        child = subprocess.Popen(["sleep", "60"])
+        (tmp_path / "new").write_text(str(child.pid))
+        os.rename(tmp_path / "new", note)
+        child.wait()
+        raise AssertionError
+
+    running = start(hang)
+    running.ask(1)
+    # The other one does not wait behind it.
+    running.ask(2, b"fast")
+    assert running.answer().number == 2
+    assert running.answer() == Answer(1, Verdict.TIMEOUT)
+    assert not is_running(int(note.read_text()))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2]
+    except FileNotFoundError:
+        return False
+    return not state.startswith("Z")
+
+
+def test_no_more_than_two_are_looked_at_at_once(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def wait(number: int, message: bytes) -> Answer:
+        (tmp_path / f"begun{number}").touch()
+        while not gate.exists():
+            time.sleep(0.01)
+        return good(number, message)
+
+    running = start(wait)
+    for number in range(1, 5):
+        running.ask(number)
+    poll = select.poll()
+    poll.register(running.socket, select.POLLIN)
+    while len(os.listdir(tmp_path)) < helper.AT_ONCE:
+        assert not poll.poll(10)
+    assert sorted(os.listdir(tmp_path)) == ["begun1", "begun2"]
+    gate.touch()
+    assert {running.answer().number for _ in range(4)} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda *_: 1 / 0,
+        lambda *_: os._exit(3),
+        lambda *_: os.kill(os.getpid(), signal.SIGSEGV),
+        lambda number, message: good(number + 1, message),
+        lambda *_: bytearray(2 << 30),
+    ],
+    ids=["exception", "exit", "crash", "another's answer", "memory"],
+)
+def test_a_worker_that_fails_is_one_refusal(start: Start, fault: Any) -> None:
+    running = start(fault)
+    running.ask(1)
+    assert running.answer() == Answer(1, Verdict.FAILED)
+    running.ask(2)
+    assert running.answer().number == 2
+
+
+def test_a_worker_has_no_descriptor_of_ours(start: Start) -> None:
+    def descriptors(number: int, _: bytes) -> Answer:
+        found = {name for name in os.listdir("/proc/self/fd") if int(name) > 2}
+        # Its answer's, and that of the directory which is listed.
+        return Answer(number, Verdict.GOOD, 1, "AB" * 20, bytes([len(found)]))
+
+    running = start(descriptors)
+    running.ask(1)
+    assert running.answer().text == bytes([2])
+
+
+def test_a_listener_that_breaks_the_rules_ends_it(start: Start) -> None:
+    running = start(good)
+    running.socket.send(b"x")
+    assert running.end() == "question size"
+
+
+def test_it_leaves_with_the_listener_and_leaves_nothing_behind(
+    start: Start, tmp_path: Path
+) -> None:
+    def hang(number: int, _: bytes) -> Answer:
+        (tmp_path / "new").write_text(str(os.getpid()))
+        os.rename(tmp_path / "new", tmp_path / f"pid{number}")
+        time.sleep(60)
+        raise AssertionError
+
+    running = start(hang)
+    for number in (1, 2):
+        running.ask(number)
+    wait_for(lambda: len(list(tmp_path.glob("pid*"))) == 2, "two workers")
+    running.socket.close()
+    assert running.end() == "left"
+    for note in tmp_path.glob("pid*"):
+        assert not is_running(int(note.read_text()))
+
+
+# The program
+
+
+def launch(*words: str, fd: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", str(BOOT), "--openpgp", *words, "stderr", str(fd)],
+        pass_fds=[fd],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+    )
+
+
+def test_the_program_opens_a_message_and_ends_its_agent(curve: Party) -> None:
+    curve.server.stop()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = launch("/usr/bin/gpg", curve.server.path, fd=theirs.fileno())
+    with ours:
+        ours.settimeout(30)
+        ours.send(encode_question(Question(1, curve.seal(b"text"))))
+        answer = decode_answer(ours.recv(ANSWER_SIZE))
+        assert (answer.verdict, answer.text) == (Verdict.GOOD, b"text")
+        assert answer.fingerprint == curve.signer
+        assert os.path.exists(f"{curve.server.path}/S.gpg-agent")
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 0
+    assert not os.path.exists(f"{curve.server.path}/S.gpg-agent")
+
+
+@pytest.mark.parametrize(
+    ("gpg", "expected"),
+    [
+        ("/usr/bin/gpg", "spasshd: error: gnupg: there is no secret key in {}"),
+        ("/no/such", "spasshd: error: gnupg: /no/such cannot be run for {}"),
+    ],
+)
+def test_the_program_says_what_it_lacks(
+    gpg: str, expected: str, tmp_path: Path
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = launch(gpg, str(tmp_path), fd=theirs.fileno())
+    with ours:
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 1
+    assert said.splitlines()[0] == expected.format(tmp_path)
