@@ -149,7 +149,7 @@ def _enroll(options: Any) -> None:
     tell = storyteller(time.monotonic, time.monotonic()) if options.verbose else silent
     target = parse_target(options.host, options.port)
     clocks = Clocks(time.monotonic, _utc_ms)
-    run(target, options.name, clocks, tell, yes=options.yes)
+    run(target, options.name, clocks, tell, yes=options.yes, gnupg=options.gnupg)
 
 
 def _lock(options: Any) -> None:

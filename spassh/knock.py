@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from .errors import ProfileError
-from .profile import Keys, Profile
+from .profile import SIGNED, Keys, Profile
 from .protocol.errors import Unauthentic
 from .protocol.limits import RANDOMNESS_SIZE
 from .protocol.packet import ClientKeys, seal
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Final
 
+    from .signing import Signer
+
 _LEAVE_IT_TO_THE_SERVER: Final = 0
+_SLOW_MS: Final = 10_000
+"""Who has typed a passphrase meanwhile has used up too much of the datagram's time."""
 
 
 class Knocker:
@@ -32,6 +36,7 @@ class Knocker:
         "_randomness",
         "_ready",
         "_ready_port",
+        "_signer",
         "knock_port",
     )
 
@@ -48,13 +53,20 @@ class Knocker:
         """Prepare for knocks at the TCP `port`, the first of them `narrow` or not.
 
         Raises:
-            ProfileError: the server's key is none that anybody could have.
+            ProfileError: the server's key is none that anybody could have, or nobody
+                signs what has to be signed.
         """
         self.knock_port = profile.port
         self._keys = ClientKeys(keys.secret, keys.server, keys.psk)
         self._port = port
         self._now_ms = now_ms
         self._randomness = randomness
+        self._signer: Signer | None = None
+        if profile.format == SIGNED:
+            # Who does without it does not load it.
+            from .signing import Signer
+
+            self._signer = Signer(profile)
         self._ready_port = spare_port() if narrow else 0
         try:
             # Ahead of time: the name server may still be thinking.
@@ -74,7 +86,14 @@ class Knocker:
             lifetime=_LEAVE_IT_TO_THE_SERVER,
             source_port=source_port,
         )
-        return seal(request, self._keys, self._randomness(RANDOMNESS_SIZE))
+        signer, size = self._signer, RANDOMNESS_SIZE
+        if signer is None:
+            return seal(request, self._keys, self._randomness(size))
+        datagram = signer.seal(request, self._keys, self._randomness(size))
+        if self._now_ms() - request.time > _SLOW_MS:
+            request = request._replace(time=self._now_ms())
+            datagram = signer.seal(request, self._keys, self._randomness(size))
+        return datagram
 
     def knock(self, address: Address, *, narrow: bool) -> Source:
         """Send a datagram that was never sent before; return where it came from.

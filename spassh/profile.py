@@ -32,7 +32,12 @@ MAX_TIMEOUT: Final = 600
 
 WIDTHS: Final = ("auto", "flow", "address")
 TRANSPORTS: Final = ("udp",)
-FORMATS: Final = ("native", "fwknop")
+FORMATS: Final = ("native", "fwknop", "gnupg")
+SIGNED: Final = FORMATS[2]
+
+FINGERPRINT_SIZE: Final = 40
+"""Hexadecimal digits of an OpenPGP key's whole fingerprint."""
+_HEX: Final = frozenset("0123456789ABCDEFabcdef")
 
 MAX_KNOCKS: Final = 32
 
@@ -69,10 +74,21 @@ _REQUIREMENTS: Final = {
     ),
     "transport": (f"one of {', '.join(TRANSPORTS)}", f'transport = "{TRANSPORTS[0]}"'),
     "format": (f"one of {', '.join(FORMATS)}", f'format = "{FORMATS[0]}"'),
+    "gnupg_key": (
+        f"the {FINGERPRINT_SIZE} hexadecimal digits of a fingerprint",
+        'gnupg_key = "…", beside format = "gnupg"',
+    ),
+    "gnupg_server": (
+        f"the {FINGERPRINT_SIZE} hexadecimal digits of a fingerprint",
+        'gnupg_server = "…", beside format = "gnupg"',
+    ),
 }
 """Every key of a profile: what it must be, and an example for the hint."""
 
-_NATIVE: Final = ("server", "psk", "secret", "invite", "next_secret", "old_public")
+_NATIVE: Final = (
+    *("server", "psk", "secret", "invite", "next_secret", "old_public"),
+    *("gnupg_key", "gnupg_server"),
+)
 """Those of them that only a native profile has."""
 
 
@@ -102,6 +118,12 @@ class Profile(NamedTuple):
     """The key that had the place before, which the server is still to forget."""
     fwknop: Fwknop | None = None
     """What there is instead of these keys if the server is an fwknopd."""
+    format: str = FORMATS[0]
+    """Whether requests are signed by GnuPG as well."""
+    gnupg_key: str = ""
+    """The fingerprint of the OpenPGP key that signs; empty unless requests are."""
+    gnupg_server: str = ""
+    """That of the server's."""
 
     @property
     def has_own_key(self) -> bool:
@@ -304,7 +326,8 @@ def _table(path: str, text: str) -> Mapping[str, Any]:
 
 def _profile(path: str, table: Mapping[str, Any]) -> Profile:
     """Check every key of `table`. One that nobody reads is a typing error."""
-    if _choice(path, table, "format", FORMATS) != FORMATS[0]:
+    format_ = _choice(path, table, "format", FORMATS)
+    if format_ == FORMATS[1]:
         return _fwknop_profile(path, table)
     _only(path, table, _REQUIREMENTS)
     user = _string(path, table, "user")
@@ -328,6 +351,9 @@ def _profile(path: str, table: Mapping[str, Any]) -> Profile:
         _boolean(path, table, "invite"),
         _string(path, table, "next_secret") if "next_secret" in table else "",
         _string(path, table, "old_public") if "old_public" in table else "",
+        format=format_,
+        gnupg_key=_fingerprint(path, table, "gnupg_key"),
+        gnupg_server=_fingerprint(path, table, "gnupg_server"),
     )
 
 
@@ -382,6 +408,18 @@ def _name(path: str, table: Mapping[str, Any]) -> str:
         return check_host(_string(path, table, "name"))
     except TextFormError as error:
         raise _wrong(path, "name") from error
+
+
+def _fingerprint(path: str, table: Mapping[str, Any], key: str) -> str:
+    """Read a fingerprint, which is there if requests are signed and not otherwise."""
+    if table.get("format", FORMATS[0]) != SIGNED:
+        if key in table:
+            raise _wrong(path, key)
+        return ""
+    text = _string(path, table, key)
+    if len(text) != FINGERPRINT_SIZE or not _HEX.issuperset(text):
+        raise _wrong(path, key)
+    return text.upper()
 
 
 def _choice(

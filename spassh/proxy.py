@@ -8,10 +8,10 @@ import os
 from . import connect, handover
 from .patterns import Wanted
 from .private import config_home
-from .profile import Profile, find, load_keys
+from .profile import SIGNED, Profile, find, load_keys
 from .protocol.named_tuple import NamedTuple
 from .resolve import Resolving
-from .schedule import KNOCKS, Plan
+from .schedule import KNOCKS, SIGNED_GAPS, SIGNED_KNOCKS, SIGNED_WIDE_DIALS, Plan
 from .ui import Tell
 
 TYPE_CHECKING = False
@@ -62,7 +62,14 @@ def proxy(
 
 def _plan(profile: Profile) -> Plan:
     knocks = tuple(milliseconds / 1000 for milliseconds in profile.schedule)
-    return Plan(profile.timeout, profile.width, knocks or KNOCKS)
+    plan = Plan(profile.timeout, profile.width, knocks or KNOCKS)
+    if profile.format == SIGNED:
+        plan = plan._replace(
+            knocks=knocks or SIGNED_KNOCKS,
+            gaps=SIGNED_GAPS,
+            wide_dials=SIGNED_WIDE_DIALS,
+        )
+    return plan
 
 
 def _knocker(

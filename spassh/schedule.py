@@ -35,6 +35,12 @@ server needs 1 to 3 ms to open the port, and a slow one 25."""
 WIDE_DIALS: Final = (0.004, 0.03)
 """When to dial after a wide knock."""
 
+SIGNED_KNOCKS: Final = (0.0, 0.7, 2.0, 5.0)
+SIGNED_GAPS: Final = (0.08, 0.15, 0.3)
+SIGNED_WIDE_DIALS: Final = (0.08, 0.3)
+"""The same where requests are signed: gpg takes 10 to 40 ms on the server, which lets a
+user have a few in a second, and somebody may have to touch a card for each."""
+
 FALL_BACK: Final = 0.5
 """Seconds after which every other knock is a wide one, unless all of them are to be
 narrow. A NAT may rewrite the ports of TCP and keep those of UDP, and then a server
@@ -80,6 +86,8 @@ class Plan(NamedTuple):
     """One of `Width`."""
     knocks: tuple[float, ...] = KNOCKS
     """As `KNOCKS`: it begins with 0 and grows."""
+    gaps: tuple[float, ...] = GAPS
+    wide_dials: tuple[float, ...] = WIDE_DIALS
 
     def knock_time(self, number: int) -> float:
         """Return when knock `number` is due, in seconds since the beginning."""
@@ -98,10 +106,10 @@ class Plan(NamedTuple):
     def dials(self, number: int) -> tuple[float, ...]:
         """Return when to dial, in seconds since knock `number`."""
         if not self.is_narrow(number):
-            return WIDE_DIALS
+            return self.wide_dials
         # A dial whose turn comes after the next knock would never be made.
         room = (self.knock_time(number + 1) - self.knock_time(number)) / 2
-        return (min(room, GAPS[min(number, len(GAPS) - 1)]),)
+        return (min(room, self.gaps[min(number, len(self.gaps) - 1)]),)
 
 
 class _Track:

@@ -112,6 +112,12 @@ def _add_enroll(verbs: "_Verbs[_Parser]") -> None:
         " computer",
     )
     verb.add_argument(
+        "--gnupg",
+        metavar="KEYID",
+        default="",
+        help="sign each request with this OpenPGP key of yours as well",
+    )
+    verb.add_argument(
         "--yes",
         action="store_true",
         help="add an Include to ~/.ssh/config without asking",

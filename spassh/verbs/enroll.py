@@ -8,7 +8,7 @@ import os
 import pwd
 import socket
 
-from ..errors import ProfileError, UsageError
+from ..errors import ProfileError, SpasshError, UsageError
 from ..patterns import Wanted
 from ..private import config_home
 from ..profile import Profile
@@ -17,9 +17,10 @@ from ..protocol.limits import MAX_NAME
 from ..protocol.names import check_user
 from ..proxy import Clocks
 from ..ui import Tell
-from .import_ import check_others, merged, store
+from .import_ import check_others, merged, save, store
 from .keygen import ensure_key, public_key
 from .lookup import named_profile
+from .openpgp import OwnKey, check_signer
 from .proof import Prover, told
 from .remote import Spasshd
 from .renewal import Renewal, check_invite
@@ -37,7 +38,15 @@ from .ssh_config import (
 from .terminal import ask_password, confirm
 
 
-def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> None:
+def run(
+    target: Target,
+    name: str,
+    clocks: Clocks,
+    tell: Tell,
+    *,
+    yes: bool,
+    gnupg: str = "",
+) -> None:
     """Enroll with a server, and see that it lets us in.
 
     Args:
@@ -46,6 +55,7 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
         clocks: the time.
         tell: takes the story.
         yes: whether to write to ssh_config(5) without asking.
+        gnupg: which OpenPGP key signs the requests; empty for none.
 
     Raises:
         SpasshError: a step failed. The steps before it stay done.
@@ -63,6 +73,9 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
             f"belongs to user {known.user}",
             "leave --name out: whose key is replaced keeps the name",
         )
+    openpgp = OwnKey(gnupg) if gnupg else None
+    if known and openpgp:
+        check_signer(known, openpgp, replaces=replaces)
     user = user or (known.user if known else default_name())
     public = _ready_key(known, home)
     if known and not settings.proxy:
@@ -80,12 +93,25 @@ def run(target: Target, name: str, clocks: Clocks, tell: Tell, *, yes: bool) -> 
             Renewal(spasshd, prover, home, address, target.host).replace(known)
             _set_up_ssh(ssh, settings, home, yes=yes)
             return
-        invite = spasshd.add(user, public, address)
+        signed = None
+        if openpgp:
+            signed = spasshd.add_signing(user, public, address, openpgp.public)
+        invite = signed.invite if signed else spasshd.add(user, public, address)
         check_invite(invite, user, public, address)
         say(f"{target.host} knows the key as user {user}")
         path = known.path if known else ""
+        server = openpgp.take(signed.openpgp, target.host) if openpgp and signed else ""
         profile, _ = store(invite, [target.host], home, force=False, path=path)
+        if openpgp:
+            profile = openpgp.sign(profile, server)
+            save(profile)
+            say(f"{profile.path} has requests signed by {profile.gnupg_key}")
         _set_up_ssh(ssh, settings, home, yes=yes)
+        if signed and signed.must_restart:
+            raise SpasshError(
+                f"spasshd on {target.host} has begun without gpg",
+                "there: systemctl restart spasshd; and then enroll again",
+            )
         for grant in prover.knock(profile):
             say(told(grant))
 

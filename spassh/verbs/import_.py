@@ -12,6 +12,7 @@ from ..patterns import canonical
 from ..private import config_home, shell_word
 from ..profile import (
     DEFAULT_TIMEOUT,
+    FORMATS,
     TRANSPORTS,
     WIDTHS,
     Profile,
@@ -94,6 +95,9 @@ def store(
             width=old.width,
             schedule=old.schedule,
             transport=old.transport,
+            format=old.format,
+            gnupg_key=old.gnupg_key,
+            gnupg_server=old.gnupg_server,
         )
         if (old.server, old.user, old.secret) == (new.server, new.user, new.secret):
             # With another key, what was under way is of no use any more.
@@ -148,7 +152,19 @@ def render(profile: Profile) -> str:
         lines.append(f"schedule = {list(profile.schedule)}")
     if profile.transport != TRANSPORTS[0]:
         lines.append(f'transport = "{profile.transport}"')
+    lines += _signing(profile)
     return "\n".join(lines) + "\n"
+
+
+def _signing(profile: Profile) -> list[str]:
+    """Spell how requests are made, unless that is as usual."""
+    if profile.format == FORMATS[0]:
+        return []
+    return [
+        f'format = "{profile.format}"',
+        f'gnupg_key = "{profile.gnupg_key}"',
+        f'gnupg_server = "{profile.gnupg_server}"',
+    ]
 
 
 def _escaped(text: str) -> str:

@@ -36,6 +36,13 @@ _HINT: Final = re.compile(r"spasshd: hint: (.*)")
 _NO_SUCH_KEY: Final = re.compile(r"spasshd: error: user '[^']*' has no such key")
 _KEY_OWNER: Final = re.compile(r"the key belongs to user '([^']*)' already")
 
+_ARMOUR: Final = re.compile(
+    r"-----BEGIN PGP PUBLIC KEY BLOCK-----\n.+?\n-----END PGP PUBLIC KEY BLOCK-----\n",
+    re.DOTALL,
+)
+
+_WITHOUT_GPG: Final = re.compile(r"spasshd: note .*it has begun without gpg")
+
 _ON_TRIAL: Final = re.compile(r"on trial for [0-9]+ s: ")
 _PROTECTED: Final = "protected already: "
 _ROLLED_BACK: Final = "rolled back: "
@@ -68,6 +75,16 @@ class Status(NamedTuple):
     grants: tuple[Grant, ...]
 
 
+class Signed(NamedTuple):
+    """What comes back for a user who signs."""
+
+    invite: Invite
+    openpgp: str
+    """The server's OpenPGP key, armoured."""
+    must_restart: bool
+    """Whether spasshd runs there and cannot open signed requests yet."""
+
+
 class NotBegunError(SpasshError):
     """The server has refused to begin a trial, so there is none of ours."""
 
@@ -93,8 +110,37 @@ class Spasshd:
         Raises:
             SpasshError: that did not work.
         """
-        words = ["user", "add", name, "--key", public, "--address", address]
-        done = self._run(*words, *(("--beside", beside) if beside else ()))
+        words = ("--beside", beside) if beside else ()
+        return self._add(name, public, address, words, beside=beside)[0]
+
+    def add_signing(self, name: str, public: str, address: str, openpgp: str) -> Signed:
+        """Make a user known who signs with the armoured public key `openpgp`.
+
+        Raises:
+            SpasshError: that did not work.
+        """
+        words, stdin = ("--gnupg", "-"), openpgp.encode()
+        invite, done = self._add(name, public, address, words, stdin=stdin)
+        found = _ARMOUR.search(done.output)
+        if found is None:
+            raise SpasshError(
+                f"no OpenPGP key came from {self._host}",
+                "update spasshd there, if it does not know 'user add --gnupg'",
+            )
+        return Signed(invite, found[0], bool(_WITHOUT_GPG.search(done.errors)))
+
+    def _add(
+        self,
+        name: str,
+        public: str,
+        address: str,
+        more: tuple[str, ...],
+        *,
+        stdin: bytes = b"",
+        beside: str = "",
+    ) -> tuple[Invite, Done]:
+        words = ("user", "add", name, "--key", public, "--address", address)
+        done = self._run(*words, *more, stdin=stdin)
         if done.status:
             raise self._refused(done, name, beside)
         found = {line.strip() for line in done.output.splitlines() if _is_invite(line)}
@@ -103,7 +149,7 @@ class Spasshd:
                 f"no invite came from {self._host}",
                 f"'spasshd user add {name}' has to print one there",
             )
-        return decode_invite(found.pop())
+        return decode_invite(found.pop()), done
 
     def remove_key(self, name: str, public: str) -> None:
         """Take a key of a user away, unless it is gone already.
@@ -246,13 +292,13 @@ class Spasshd:
             raise self._failed(done)
         return done
 
-    def _run(self, *words: str) -> Done:
+    def _run(self, *words: str, stdin: bytes = b"") -> Done:
         if self._login == "root":
-            return self._ssh.run("env", "LC_ALL=C", "spasshd", *words)
+            return self._ssh.run("env", "LC_ALL=C", "spasshd", *words, stdin=stdin)
         if self._password:
-            return self._with_password(*words)
+            return self._with_password(*words, stdin=stdin)
         sudo = ("env", "LC_ALL=C", "sudo", "-n", "spasshd")
-        done = self._ssh.run(*sudo, *words)
+        done = self._ssh.run(*sudo, *words, stdin=stdin)
         tries = 0
         while tries < _PASSWORD_TRIES and _asks_for_password(done):
             tries += 1
@@ -266,13 +312,14 @@ class Spasshd:
                     "do this in a terminal, or as root",
                 )
             self._password = password
-            done = self._with_password(*words)
+            done = self._with_password(*words, stdin=stdin)
         return done
 
-    def _with_password(self, *words: str) -> Done:
+    def _with_password(self, *words: str, stdin: bytes = b"") -> Done:
         sudo = ("env", "LC_ALL=C", "sudo", "-S", "-p", _PROMPT, "spasshd")
-        stdin = self._password.encode("utf-8", "surrogateescape") + b"\n"
-        done = self._ssh.run(*sudo, *words, stdin=stdin)
+        # sudo takes the first line, and leaves the rest to spasshd.
+        line = self._password.encode("utf-8", "surrogateescape") + b"\n"
+        done = self._ssh.run(*sudo, *words, stdin=line + stdin)
         return done._replace(errors=done.errors.replace(_PROMPT, "\n"))
 
     def _refused(self, done: Done, name: str, beside: str) -> SpasshError:

@@ -5,12 +5,13 @@ from typing import Protocol
 
 from ..errors import ProfileError
 from ..fwknop import FwknopSealer
-from ..profile import Profile, load_keys
+from ..profile import SIGNED, Profile, load_keys
 from ..protocol.errors import Unauthentic
 from ..protocol.limits import RANDOMNESS_SIZE
 from ..protocol.packet import ClientKeys, seal
 from ..protocol.request import Request
 from ..resolve import Address
+from ..signing import Signer
 
 
 class AnySealer(Protocol):
@@ -53,16 +54,21 @@ class Sealer:
         self._profile = profile
         keys = load_keys(profile, home)
         self._keys = ClientKeys(keys.secret, keys.server, keys.psk)
+        self._signer = Signer(profile) if profile.format == SIGNED else None
 
     def seal(self, request: Request) -> bytes:
         """Return a datagram that was never there before.
 
         Raises:
-            ProfileError: the server's key is none that anybody could have.
+            ProfileError: the server's key is none that anybody could have, or nobody
+                signs what has to be signed.
             Malformed: there is no such request.
         """
+        randomness = os.urandom(RANDOMNESS_SIZE)
         try:
-            return seal(request, self._keys, os.urandom(RANDOMNESS_SIZE))
+            if self._signer is not None:
+                return self._signer.seal(request, self._keys, randomness)
+            return seal(request, self._keys, randomness)
         except Unauthentic as error:
             raise ProfileError(
                 self._profile.path,

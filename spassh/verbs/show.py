@@ -3,7 +3,7 @@
 import sys
 
 from ..private import config_home
-from ..profile import Profile, load_keys, own_key_path
+from ..profile import SIGNED, Profile, load_keys, own_key_path
 from .keygen import public_half
 from .lookup import profile_for
 
@@ -28,6 +28,8 @@ def run(host: str) -> None:
         "timeout": f"{profile.timeout} s",
         "schedule": f"{schedule} ms" if schedule else "the usual one",
     }
+    if profile.format == SIGNED:
+        lines["signed by"] = f"{profile.gnupg_key}, for {profile.gnupg_server}"
     if profile.is_changing:
         lines["rotation"] = "was interrupted: 'spassh rotate' goes on with it"
     width = max(map(len, lines))

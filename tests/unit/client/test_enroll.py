@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab.openpgp import Home as Home_
+from lab.openpgp import Party, end_parties, party
 from unit.client.fake_ssh import FakeSsh
 from unit.client.parties import CLIENT, NOW_MS, Gate, Home, invite, open_knock
 
@@ -342,3 +344,128 @@ def test_a_computer_that_does_not_know_who_we_are_has_a_name_as_well(
 
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     assert enroll.default_name().startswith(f"{os.getuid()}-")
+
+
+@pytest.fixture(scope="module")
+def curve() -> Iterator[Party]:
+    yield party("ed25519")
+    end_parties()
+
+
+class TestSigning:
+    """`--gnupg` gives one key away, and takes one in."""
+
+    @pytest.fixture(autouse=True)
+    def mine(self, curve: Party, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home_]:
+        home = Home_()
+        home.gpg("--import", data=curve.client.gpg("--export-secret-keys"))
+        monkeypatch.setenv("GNUPGHOME", home.path)
+        yield home
+        home.close()
+
+    def accept(self, scene: Scene, curve: Party) -> None:
+        theirs = curve.server.gpg("--export", "--armor", curve.recipient).decode()
+        scene.ssh.answer(f"welcome\n{scene.invite}\n{theirs}")
+        scene.ssh.status(granted=1)
+        scene.ssh.status(GRANT, granted=2)
+
+    def enroll(self, keyid: str) -> None:
+        target = Target("server", "root")
+        enroll.run(target, "ada", CLOCKS, silent, yes=True, gnupg=keyid)
+
+    def test_is_set_up_on_both_sides(
+        self, scene: Scene, curve: Party, mine: Home_, capsys: Captured
+    ) -> None:
+        self.accept(scene, curve)
+        self.enroll("ada")
+        assert scene.ssh.commands[0] == (
+            f"env LC_ALL=C spasshd user add ada --key {KEY} --address 127.0.0.1"
+            " --gnupg -"
+        )
+        given = scene.ssh.told[2]["stdin"] or scene.ssh.told[1]["stdin"]
+        assert given.startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
+        profile = read_profile(str(scene.profile))
+        keys = (profile.format, profile.gnupg_key, profile.gnupg_server)
+        assert keys == ("gnupg", curve.signer, curve.recipient)
+        assert mine.fingerprint("spasshd") == curve.recipient
+        said = capsys.readouterr().out
+        assert f"has requests signed by {curve.signer}\n" in said
+        # The knock that follows is a signed one.
+        assert scene.gate.collect() == 1
+        assert open_knock(scene.gate.knocks[0]).signed is not None
+
+    def test_of_the_first_who_signs_takes_a_restart_there(
+        self, scene: Scene, curve: Party
+    ) -> None:
+        theirs = curve.server.gpg("--export", "--armor", curve.recipient).decode()
+        note = 'spasshd: note text="restart spasshd: it has begun without gpg, and"\n'
+        scene.ssh.answer(f"{scene.invite}\n{theirs}", note)
+        with pytest.raises(SpasshError, match="has begun without gpg"):
+            self.enroll("ada")
+        assert read_profile(str(scene.profile)).format == "gnupg"
+        assert "Include" in scene.ssh.config.read_text()
+        assert scene.gate.collect() == 0
+
+    def test_may_be_done_again(self, scene: Scene, curve: Party) -> None:
+        for _ in range(2):
+            self.accept(scene, curve)
+            self.enroll(curve.signer)
+            assert read_profile(str(scene.profile)).gnupg_key == curve.signer
+
+    def test_without_it_the_profile_signs_as_before(
+        self, scene: Scene, curve: Party
+    ) -> None:
+        self.accept(scene, curve)
+        self.enroll(curve.signer)
+        scene.accept(GRANT)
+        scene.enroll()
+        assert read_profile(str(scene.profile)).gnupg_key == curve.signer
+
+    def test_with_a_password_of_sudo_comes_after_that(
+        self, scene: Scene, curve: Party, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(enroll, "ask_password", lambda _: "secret")
+        scene.ssh.settings(user="ann")
+        scene.ssh.answer("", "sudo: a password is required\n", 1)
+        self.accept(scene, curve)
+        self.enroll(curve.signer)
+        given = [one for one in scene.ssh.passwords if one.startswith("secret\n-----B")]
+        assert len(given) == 1
+
+    def test_with_another_key_than_the_profiles_is_refused(
+        self, scene: Scene, curve: Party, mine: Home_
+    ) -> None:
+        self.accept(scene, curve)
+        self.enroll(curve.signer)
+        other = mine.make("ed25519", "another")
+        with pytest.raises(UsageError, match="has another key to sign with"):
+            self.enroll(other)
+
+    def test_of_an_invite_comes_after_its_key_is_replaced(self, scene: Scene) -> None:
+        scene.home.profile(
+            "127.0.0.1.toml", hosts='["127.0.0.1"]', user='"ada"', invite="true"
+        )
+        with pytest.raises(UsageError, match="is to get another key"):
+            self.enroll("ada")
+
+    def test_by_a_name_that_two_have_is_refused(
+        self, scene: Scene, mine: Home_
+    ) -> None:
+        mine.make("ed25519", "ada too")
+        with pytest.raises(UsageError, match="more than one secret key of ada can"):
+            self.enroll("ada")
+        assert scene.ssh.commands == []
+
+    def test_by_a_key_that_nobody_has_is_refused(self, scene: Scene) -> None:
+        with pytest.raises(UsageError, match="no secret key of bob can sign"):
+            self.enroll("bob")
+        assert scene.ssh.commands == []
+
+    @pytest.mark.parametrize("answer", ["", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n"])
+    def test_by_a_server_that_gives_no_key_is_told(
+        self, scene: Scene, answer: str
+    ) -> None:
+        scene.ssh.answer(f"{scene.invite}\n{answer}")
+        with pytest.raises(SpasshError, match="no OpenPGP key came from server"):
+            self.enroll("ada")
+        assert not scene.profile.exists()

@@ -9,10 +9,12 @@ import errno
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -48,6 +50,7 @@ from spassh.verbs import (
     import_fwknop,
     keygen,
     lock,
+    openpgp,
     passphrase,
     ssh_config,
 )
@@ -87,6 +90,9 @@ class Scene:
 
 
 Provoke = Callable[[Scene], None]
+
+
+SIGNING = PROFILE._replace(format="gnupg", gnupg_key="AB" * 20, gnupg_server="CD" * 20)
 
 
 class Failure(NamedTuple):
@@ -462,6 +468,69 @@ def invite_of_another(scene: Scene) -> None:
     enroll_with(fake_ssh(scene), scene)
 
 
+def sign(scene: Scene) -> None:
+    scene.monkeypatch.setenv("GNUPGHOME", str(scene.tmp_path))
+    scene.tmp_path.chmod(0o700)
+    knocker = Knocker(SIGNING, KEYS, 22, lambda: NOW_MS, os.urandom)
+    raise AssertionError(knocker)
+
+
+def signing_without(what: str) -> Provoke:
+    def provoke(scene: Scene) -> None:
+        if what == "python-gnupg":
+            scene.monkeypatch.setitem(sys.modules, "gnupg", None)
+        elif what == "gpg":
+            scene.monkeypatch.setenv("PATH", str(scene.tmp_path))
+        sign(scene)
+
+    provoke.__qualname__ = f"signing_without_{what}"
+    return provoke
+
+
+def signing_too_much(scene: Scene) -> None:
+    """Have a gpg that makes 1 KiB of everything, and more."""
+
+    def encrypt(self: object, *_: object, **__: object) -> object:
+        return SimpleNamespace(ok=True, data=bytes(1100))
+
+    scene.monkeypatch.setattr("gnupg.GPG.encrypt", encrypt)
+    sign(scene)
+
+
+ARMOUR = (
+    "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nx\n-----END PGP PUBLIC KEY BLOCK-----\n"
+)
+
+
+def enroll_signing(
+    keys: list[str], *, without_gpg: bool = False, **fields: str
+) -> Provoke:
+    """Enroll with these secret keys, and a profile that is there if it has fields."""
+
+    def provoke(scene: Scene) -> None:
+        fake = fake_ssh(scene)
+        fake.settings(hostname="server.example")
+        named = invite(user="ada", address="server.example", secret=b"")
+        note = 'spasshd: note text="restart spasshd: it has begun without gpg"\n'
+        fake.answer(f"{named}\n{ARMOUR if without_gpg else ''}", note)
+        if fields:
+            names = ("gnupg_key", "gnupg_server") if "format" in fields else ()
+            more = dict.fromkeys(names, f'"{"AB" * 20}"')
+            scene.home.profile(user='"ada"', **fields, **more)
+        found = [{"cap": "scESC", "fingerprint": one} for one in keys]
+        gpg = SimpleNamespace(
+            list_keys=lambda *_, **__: found,
+            export_keys=lambda *_, **__: "key",
+            import_keys=lambda _: SimpleNamespace(fingerprints=["CD" * 20]),
+        )
+        scene.monkeypatch.setattr(openpgp, "open_gnupg", lambda _: gpg)
+        scene.home.write_key()
+        clocks = Clocks(lambda: 0.0, lambda: NOW_MS)
+        enroll.run(Target(HOST), "ada", clocks, silent, yes=True, gnupg="ada")
+
+    return provoke
+
+
 def unreadable_configuration(scene: Scene) -> None:
     ssh_config.includes(str(scene.tmp_path), "/x")
 
@@ -771,6 +840,61 @@ FAILURES = [
         "see that the clocks of both",
         1,
         states(RUNNING, *[STALE] * 4),
+    ),
+    Failure(
+        "FILE: python-gnupg is not installed",
+        "apt install python3-gnupg",
+        3,
+        signing_without("python-gnupg"),
+    ),
+    Failure("FILE: gpg cannot be run", "install GnuPG", 3, signing_without("gpg")),
+    Failure(
+        "FILE: gpg does not sign: REASON",
+        "see that 'gpg --sign --local-user ABAB",
+        3,
+        signing_without("keys"),
+    ),
+    Failure(
+        "FILE: the signed request has NUMBER bytes, and NUMBER fit into a datagram",
+        "sign with a smaller key",
+        3,
+        signing_too_much,
+    ),
+    Failure(
+        "--gnupg: no secret key of NAME can sign",
+        "'gpg --list-secret-keys' shows them",
+        2,
+        enroll_signing([]),
+    ),
+    Failure(
+        "--gnupg: more than one secret key of NAME can sign",
+        "'gpg --list-secret-keys' shows them",
+        2,
+        enroll_signing(["AB" * 20, "CD" * 20]),
+    ),
+    Failure(
+        "--gnupg: FILE has another key to sign with",
+        "'spassh forget' the profile",
+        2,
+        enroll_signing(["CD" * 20], format='"gnupg"'),
+    ),
+    Failure(
+        "--gnupg: FILE is to get another key",
+        "enroll without --gnupg first",
+        2,
+        enroll_signing(["AB" * 20], invite="true"),
+    ),
+    Failure(
+        "spasshd on HOST has begun without gpg",
+        "there: systemctl restart spasshd",
+        1,
+        enroll_signing(["AB" * 20], without_gpg=True),
+    ),
+    Failure(
+        "no OpenPGP key came from HOST",
+        "update spasshd there",
+        1,
+        enroll_signing(["AB" * 20]),
     ),
 ]
 

@@ -462,7 +462,10 @@ def test_what_is_written_is_what_is_read(home: Home, tmp_path: Path) -> None:
             more = profile._replace(
                 hosts=hosts, name="b", width="flow", schedule=(0, 500)
             )
-            for one in (profile, more):
+            signing = profile._replace(
+                format="gnupg", gnupg_key="AB" * 20, gnupg_server="CD" * 20
+            )
+            for one in (profile, more, signing):
                 path.write_text(render(one))
                 path.chmod(0o600)
                 assert read_profile(str(path)) == one

@@ -83,6 +83,14 @@ class TestShow:
         assert "schedule   the usual one\n" in out
         assert "name       as ssh says\n" in out
 
+    def test_keys_that_sign_are_shown(self, home: Home, spassh: Spassh) -> None:
+        ours, theirs = "AB" * 20, "CD" * 20
+        home.profile(
+            format='"gnupg"', gnupg_key=f'"{ours}"', gnupg_server=f'"{theirs}"'
+        )
+        out = spassh("show", "server.example")[1]
+        assert f"signed by  {ours}, for {theirs}\n" in out
+
     def test_of_nothing_is_an_error(self, home: Home, spassh: Spassh) -> None:
         code, out, err = spassh("show", "server.example")
         assert (code, out) == (3, "")

@@ -117,6 +117,15 @@ def test_a_profile_says_how_to_knock(home: Home) -> None:
     )
 
 
+def test_a_profile_says_whose_openpgp_keys_sign_and_open(home: Home) -> None:
+    home.profile(
+        format='"gnupg"', gnupg_key=f'"{"ab" * 20}"', gnupg_server=f'"{"CD" * 20}"'
+    )
+    profile = found(home, "192.0.2.1")
+    keys = (profile.format, profile.gnupg_key, profile.gnupg_server)
+    assert keys == ("gnupg", "AB" * 20, "CD" * 20)
+
+
 def test_the_profile_that_fits_best_is_taken(home: Home) -> None:
     for name, hosts in {
         "a": '["*"]',
@@ -207,6 +216,28 @@ BROKEN: dict[str, tuple[dict[str, str], str, str]] = {
     "width": ({"width": '"once"'}, "'width' must be one of auto, flow, add", "width"),
     "width type": ({"width": "[]"}, "'width' must be one of", 'width = "auto"'),
     "transport": ({"transport": '"tcp"'}, "'transport' must be one of udp", '"udp"'),
+    "format": ({"format": '"pgp"'}, "'format' must be one of native, fw", "native"),
+    "no keys": ({"format": '"gnupg"'}, "'gnupg_key' is missing", "import"),
+    "a key alone": (
+        {"gnupg_key": f'"{"AB" * 20}"'},
+        "'gnupg_key' must be the 40 hexadecimal digits",
+        'format = "gnupg"',
+    ),
+    "short key": (
+        {"format": '"gnupg"', "gnupg_key": '"ABCD1234"'},
+        "'gnupg_key' must be the 40 hexadecimal digits",
+        "gnupg_key = ",
+    ),
+    "nobody to open it": (
+        {"format": '"gnupg"', "gnupg_key": f'"{"AB" * 20}"', "gnupg_server": "1"},
+        "'gnupg_server' must be the 40 hexadecimal digits",
+        "gnupg_server = ",
+    ),
+    "an option": (
+        {"format": '"gnupg"', "gnupg_key": f'"{"--yes":-<40}"'},
+        "'gnupg_key' must be the 40 hexadecimal digits",
+        "gnupg_key = ",
+    ),
     "no knock": ({"schedule": "[]"}, "'schedule' must be 1 to 32 growing", "[0, 200"),
     "late knock": ({"schedule": "[1, 5]"}, "'schedule' must be", "[0, 200"),
     "equal knocks": ({"schedule": "[0, 5, 5]"}, "'schedule' must be", "[0, 200"),
