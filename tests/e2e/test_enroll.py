@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from tempfile import TemporaryDirectory
 
 import pytest
+from lab import openpgp
 from lab.inside import port_answers
 from lab.network import CLIENT4, SERVER4, SERVER_NAME, wait_for
 from lab.programs import Client, Daemon, Sshd
@@ -216,6 +217,40 @@ def shut(server: Server) -> None:
     server.stop()
     server.protect('"tcp/22"')
     server.start()
+
+
+def test_openpgp_keys_are_exchanged_and_then_they_are_needed(
+    lab: Lab, server: Server, client: Home
+) -> None:
+    """The first who signs: the server makes its home and its key, and is restarted."""
+    with TemporaryDirectory(prefix="spg") as place:
+        os.chmod(place, 0o755)  # noqa: S103 - as /var/lib is
+        where = f's|^gnupg_dir = .*|gnupg_dir = "{place}/gnupg"|'
+        server.host.run(["sed", "-i", where, CONFIG])
+        server.restart()
+        keys = openpgp.Home()
+        try:
+            keys.make("ed25519", "ada")
+            client.environment["GNUPGHOME"] = keys.path
+            words = ("--yes", "--name", "ada", "--gnupg", "ada", f"root@{SERVER_NAME}")
+            first = client.enroll(*words, check=False)
+            assert "has begun without gpg" in first.stderr, first.stderr
+            server.restart()
+            said = client.enroll(*words).stdout
+            assert f"test knock: the server lets {CLIENT4} reach tcp/22 for " in said
+            shut(server)
+            login = client.run("ssh", f"root@{SERVER_NAME}", "echo", "hello")
+            assert login.stdout == "hello\n"
+            # Without the OpenPGP key, all the rest of what the client has is no use.
+            client.environment["GNUPGHOME"] = place
+            late = ("ssh", "-o", "ConnectTimeout=20", f"root@{SERVER_NAME}", "true")
+            failed = client.run(*late, check=False)
+            assert "gpg does not sign: " in failed.stderr
+            assert failed.returncode == 255
+        finally:
+            keys.close()
+            server.stop()
+            server.host.run(["rm", "-rf", f"{place}/gnupg"])
 
 
 def test_root_enrolls_and_then_gets_through_a_port_that_is_shut(

@@ -13,10 +13,17 @@ from lab.inside import door, port_answers, udp
 from lab.knocker import Knocker
 from lab.machine import Machine, Service
 from lab.network import SERVER4, Network, wait_for
+from lab.openpgp import KEYS, Home
 from lab.site import Site
 from lab.syscalls import fields
 from lab.unit import IPTABLES
 from unit.server.kernel import landlock_version
+
+from spassh.protocol.invite import decode_invite
+from spassh.protocol.packet import ClientKeys, ephemeral_spelling, seal_payload
+from spassh.protocol.request import TCP, Request
+from spassh.protocol.signed import encode_signed, encode_text
+from spassh_server.clock import now_ms
 
 from .conftest import BIN_DIRS
 
@@ -173,3 +180,41 @@ def test_the_doctor_sees_that_nothing_starts_the_service_at_boot(
     assert daemon["result"] == "problem"
     service.machine.run(*shlex.split(daemon["remedy"]))
     assert findings()["daemon"]["result"] == "ok"
+
+
+@pytest.mark.parametrize("service", ["nftables"], indirect=True)
+def test_signed_requests_are_opened_inside_the_sandbox(
+    network: Network, service: Service
+) -> None:
+    """gpg and its agent have room in there, and none outside of their directory."""
+    client = Home()
+    try:
+        client.gpg("--import", str(KEYS / "ed25519-ada.asc"))
+        signer = client.fingerprint("ada")
+        key = client.gpg("--export", "--armor", signer).decode()
+        service.machine.write("/etc/spassh/ada.asc", key)
+        service.machine.boot()
+        words = ("ada", "--address", "x", "--gnupg", "/etc/spassh/ada.asc")
+        added = service.machine.run("spasshd", "user", "add", *words).stdout
+        line, armoured = added.split("\n", 1)
+        client.gpg("--import", data=armoured.encode())
+        recipient = client.fingerprint("spasshd")
+        invite = decode_invite(line)
+        service.begin()
+        site = Site(network.server, SERVER4, service)
+        run_dir = f"/proc/{service.machine.leader}/root/run/spassh"
+        site.config = site.config._replace(run_dir=run_dir)
+
+        random, now = os.urandom(33), now_ms()
+        request = Request(now, TCP, 22)
+        text = encode_text(request, invite.server, ephemeral_spelling(random))
+        payload = encode_signed(now, client.seal(text, signer, recipient))
+        keys = ClientKeys(invite.secret, invite.server, invite.psk)
+        datagram = seal_payload(payload, keys, random)
+    finally:
+        client.close()
+    with udp(network.client) as sock, door(network.server):
+        assert not port_answers(network.client, SERVER4, 22, 0.3)
+        assert site.outcome(sock, datagram) == "granted", service.journal
+        assert port_answers(network.client, SERVER4, 22)
+    assert "error" not in service.journal
