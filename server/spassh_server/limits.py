@@ -31,6 +31,10 @@ MAX_FILE_BYTES: Final = 65_536
 """Size of any file that an administrator writes for us."""
 MAX_KEYS_PER_USER: Final = 16
 MAX_OPENPGP_KEYS_PER_USER: Final = 16
+MAX_FWKNOP_KEYS: Final = 256
+"""Keys for packets of fwknop, of all users together. Nothing in a packet says whose it
+is, so all of them are tried for each that a stranger sends: 7 µs for a key, and 2 ms
+for these."""
 MAX_USERS_IN_MAIN_FILE: Final = 256
 MAX_ALWAYS_ALLOW: Final = 64
 """Networks that need no grant: some back ends have a rule for each of them and port."""

@@ -11,7 +11,7 @@ from .limits import MAX_TOLD_ERRORS, MAX_USER_FILES
 from .privsep import message
 from .privsep.message import Answer
 from .toml import ConfigError
-from .users import User, Users, parse_main_users, parse_user
+from .users import User, Users, parse_main_users, parse_user, shared_problems
 
 Reply = Callable[[Any], None]
 
@@ -66,11 +66,7 @@ class Reload:
         if answer.number != self._number:
             return None
         users, problems = self._parse(before)
-        for user, owner in users.duplicates:
-            path = os.path.join(self._config.users_dir, f"{user}.toml")
-            path = self._config.path if user in self._in_main else path
-            what = f"belongs to {owner} already"
-            problems.append(ConfigError(path, 0, "key", what, "each key has one user"))
+        problems += shared_problems(users, self._path_of)
         for problem in problems:
             events.error(problem, problem.hint)
         told = [
@@ -80,6 +76,11 @@ class Reload:
             reply({"errors": told})
         self._replies = []
         return users
+
+    def _path_of(self, user: str) -> str:
+        if user in self._in_main:
+            return self._config.path
+        return os.path.join(self._config.users_dir, f"{user}.toml")
 
     def _parse(self, before: Users) -> tuple[Users, list[ConfigError]]:
         with_file = [

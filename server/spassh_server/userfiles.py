@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from .config import Config
 from .files import read_private
 from .toml import ConfigError
-from .users import User, Users, parse_main_users, parse_user
+from .users import User, Users, parse_main_users, parse_user, shared_problems
 
 
 def user_path(config: Config, name: str) -> str:
@@ -61,10 +61,9 @@ def read_users(config: Config) -> tuple[Users, list[ConfigError]]:
         except ConfigError as error:
             problems.append(error)
     found = Users(users)
-    for user, owner in found.duplicates:
-        what = f"belongs to {owner} already"
-        path = config.path if user in taken else user_path(config, user)
-        problems.append(ConfigError(path, 0, "key", what, "each key has one user"))
+    problems += shared_problems(
+        found, lambda name: config.path if name in taken else user_path(config, name)
+    )
     return found, problems
 
 

@@ -4,7 +4,7 @@ Pure: text in, `User` out. Who reads the files, and as whom, is `config` and `pr
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from spassh.protocol.crypto import PrivateKey
@@ -19,6 +19,7 @@ from .firewall import Forward, Network, Width
 from .fwknop_keys import FORMAT as FWKNOP
 from .fwknop_keys import FwknopKey, read_fwknop_key
 from .limits import (
+    MAX_FWKNOP_KEYS,
     MAX_KEYS_PER_USER,
     MAX_OPENPGP_KEYS_PER_USER,
     MAX_USERS_IN_MAIN_FILE,
@@ -112,7 +113,9 @@ class Users:
         self.duplicates: list[tuple[str, str]] = []
         self._by_key: dict[bytes, tuple[UserKey, User]] = {}
         self.fwknop: list[tuple[FwknopKey, User]] = []
-        """Every key for packets of fwknop, and whose it is."""
+        """Every key for packets of fwknop that is tried, and whose it is."""
+        self.untried: list[str] = []
+        """Users of whom not all of these are, because there are too many in all."""
         for user in users:
             self._add_fwknop(user)
             for key in user.keys:
@@ -126,10 +129,12 @@ class Users:
         owners = {key.keys: owner for key, owner in self.fwknop}
         for key in user.fwknop:
             owner = owners.get(key.keys, user)
-            if owner is user:
+            if owner is not user:
+                self.duplicates.append((user.name, owner.name))
+            elif len(self.fwknop) < MAX_FWKNOP_KEYS:
                 self.fwknop.append((key, user))
             else:
-                self.duplicates.append((user.name, owner.name))
+                self.untried.append(user.name)
 
     def __len__(self) -> int:
         return len(self.by_name)
@@ -148,6 +153,20 @@ class Users:
     def owner(self, public: bytes) -> tuple[UserKey, User]:
         """Return the key that `psk` found, and whose it is."""
         return self._by_key[public]
+
+
+def shared_problems(users: Users, path_of: Callable[[str], str]) -> list[ConfigError]:
+    """Return what is wrong with users together; `path_of` says where one is written."""
+    problems = []
+    for user, owner in users.duplicates:
+        what = f"belongs to {owner} already"
+        hint = "each key has one user"
+        problems.append(ConfigError(path_of(user), 0, "key", what, hint))
+    for user in dict.fromkeys(users.untried):
+        what = f"there are more than {MAX_FWKNOP_KEYS} keys for packets of fwknop"
+        hint = "a native key costs nothing for the packets of others"
+        problems.append(ConfigError(path_of(user), 0, "key", what, hint))
+    return problems
 
 
 def lax_keys(users: Iterable[User]) -> list[str]:

@@ -358,6 +358,7 @@ NUMBERS = {
     r"the user has (\d+) already": limits.MAX_GRANTS_PER_USER,
     r"only the first (\d+) files are read": limits.MAX_USER_FILES,
     r"larger than (\d+) bytes": limits.MAX_FILE_BYTES,
+    r"more than (\d+) keys for packets of fwknop": limits.MAX_FWKNOP_KEYS,
     r"with a passphrase of at least (\d+) letters": limits.MIN_PASSPHRASE,
     r"the passphrase is too short: it takes (\d+)": limits.MIN_PASSPHRASE,
     r"a passphrase has 1 to (\d+) bytes": MAX_PASSPHRASE,

@@ -14,9 +14,9 @@ from unit.server.parties import CONFIG, NOW, key, key_table
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.keys import Keys
 from spassh_server.fwknop_keys import FwknopKey
-from spassh_server.limits import MAX_KEYS_PER_USER
+from spassh_server.limits import MAX_FWKNOP_KEYS, MAX_KEYS_PER_USER
 from spassh_server.toml import ConfigError
-from spassh_server.users import User, Users, lax_keys, parse_user
+from spassh_server.users import User, Users, lax_keys, parse_user, shared_problems
 
 PATH = "/etc/spassh/users.d/ada.toml"
 WITH_FWKNOP = CONFIG._replace(fwknop=True)
@@ -160,3 +160,23 @@ def test_a_key_has_one_user() -> None:
     assert users.duplicates == [("bob", "ada")]
     assert [(key.keys, user.name) for key, user in users.fwknop] == [(KEYS, "ada")]
     assert users.fwknop_keyring.open(packet()).number == 0
+
+
+def test_no_packet_of_a_stranger_is_tried_with_more_keys_than_are_bounded() -> None:
+    def mine(number: int) -> tuple[FwknopKey, ...]:
+        return (FwknopKey(Keys(b"%d" % number, b"h")),)
+
+    everybody = [
+        fwknop_user(f"u{number}", fwknop=mine(number))
+        for number in range(MAX_FWKNOP_KEYS + 2)
+    ]
+    users = Users(everybody)
+    assert len(users.fwknop) == MAX_FWKNOP_KEYS
+    late = [f"u{MAX_FWKNOP_KEYS}", f"u{MAX_FWKNOP_KEYS + 1}"]
+    assert users.untried == late
+    problems = shared_problems(users, "/{}.toml".format)
+    assert [str(one) for one in problems] == [
+        f"/{name}.toml: key: there are more than 256 keys for packets of fwknop"
+        for name in late
+    ]
+    assert Users(everybody[:-2]).untried == []
