@@ -286,6 +286,40 @@ def test_root_enrolls_and_then_gets_through_a_port_that_is_shut(
     assert server.sshd.log.count("Accepted publickey for root") == logins + 1
 
 
+def test_who_moves_over_from_fwknop_enrolls_through_its_knock(
+    lab: Lab, server: Server, client: Home
+) -> None:
+    """The port is shut all the while, and both sides begin with fwknop's files."""
+    keys = "KEY an old passphrase\nHMAC_KEY and another one\n"
+    stanza = f"SOURCE ANY\nOPEN_PORTS tcp/22\n{keys}"
+    server.stop()
+    server.host.run(["sed", "-i", "1i fwknop = true", CONFIG])
+    server.host.run(["mkdir", "-p", "/etc/fwknop"])
+    server.write("/etc/fwknop/fwknopd.conf", "")
+    server.write("/etc/fwknop/access.conf", stanza)
+    server.host.run(["spasshd", "import-fwknop", "/etc/fwknop"])
+    shut(server)
+    assert not port_answers(client.host, SERVER4, 22, 0.3)
+    rc = os.path.join(client.directory, ".fwknoprc")
+    with open(os.open(rc, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write(f"[gate]\nSPA_SERVER {SERVER_NAME}\n{keys}")
+    client.run("spassh", "import-fwknop", rc)
+    said = client.enroll("--yes", "--name", "ada", f"root@{SERVER_NAME}").stdout
+    assert f"{SERVER_NAME} knows the key as user ada\n" in said
+    assert f"test knock: the server lets {CLIENT4} reach tcp/22 for " in said
+    with open(client.profile, encoding="utf-8") as file:
+        text = file.read()
+    assert 'server = "spassh-public-' in text
+    assert "fwknop" not in text
+    assert [line.split("\t")[0] for line in server.users().splitlines()] == [
+        "ada",
+        "fwknop-1",
+    ]
+    server.host.run(["spasshd", "user", "remove", "fwknop-1"])
+    login = client.run("ssh", f"root@{SERVER_NAME}", "echo", "hello")
+    assert login.stdout == "hello\n"
+
+
 def test_a_login_with_sudo_enrolls_by_the_name_that_only_ssh_knows(
     server: Server, client: Home
 ) -> None:
