@@ -200,7 +200,7 @@ def granted(site: Site) -> set[tuple[bytes, Port, Width]]:
 
 
 def test_lax_users_are_warned_of_and_the_others_are_not(site: Site) -> None:
-    log = site.spasshd.running.log
+    log, _, _ = site.spasshd.running.log.partition("spasshd: ready")
     assert log.count("spasshd: warning") == len(FORMS)
     for form in FORMS:
         what = f"a key of none-{form} takes packets of fwknop without an HMAC"
@@ -347,6 +347,32 @@ def test_a_stanza_that_is_imported_lets_its_client_in(
     fwknop(*words, *keys_options(its, base64=False))
     (active,) = wait_for(site.grants, "who has moved over to be let in")
     assert active.user in {"", "mover"}
+
+
+def test_the_legacy_mode_is_let_in_where_it_is_written(
+    site: Site, fwknop: Fwknop
+) -> None:
+    """Its packets are those of 1.9: a key of 16 bytes, and no HMAC."""
+    site.spasshd.flush()
+    its = Keys(b"old passphrase", legacy=True)
+    knock = ["-A", "tcp/22", "-s", "-D", SERVER4, *keys_options(its, base64=False)]
+    path = os.path.join(site.spasshd.directory, "users.d", "old.toml")
+    text = '[[key]]\nformat = "fwknop"\nkey = "old passphrase"\n'
+    lax = ["allow_unauthenticated = true\n", "legacy = true\n"]
+    for lines, outcome in ((lax[:1], "not-ours"), (lax, "granted")):
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(text + "".join(lines))
+        site.spasshd.verb("reload")
+        before = site.counters().get(outcome, 0)
+        fwknop(*knock)
+
+        def is_counted(outcome: str = outcome, before: int = before) -> bool:
+            return site.counters().get(outcome, 0) > before
+
+        wait_for(is_counted, f"a packet to be {outcome}")
+    what = "without an HMAC and the key derivation of fwknop 2"
+    line = f'warning text="a key of old takes packets of fwknop {what}"'
+    assert line in site.spasshd.running.log
 
 
 def test_explain_says_whose_packet_it_is(site: Site, fwknop: Fwknop) -> None:
