@@ -16,7 +16,7 @@ function __spassh_at
     set -l valued
     switch $verb
         case 'enroll'
-            set valued -p --name
+            set valued -p --name --gnupg
         case 'rotate'
             set valued -p
         case 'doctor'
@@ -117,6 +117,7 @@ complete -c spassh -n "__spassh_at 'proxy' 0" -a '(__spassh_hosts)'
 complete -c spassh -n "__spassh_at 'enroll'" -s h -l help -d 'show this help message and exit'
 complete -c spassh -n "__spassh_at 'enroll'" -s p -x -d 'the port of sshd there'
 complete -c spassh -n "__spassh_at 'enroll'" -l name -x -d 'what spasshd calls you; by default your login and the name of this computer'
+complete -c spassh -n "__spassh_at 'enroll'" -l gnupg -x -d 'sign each request with this OpenPGP key of yours as well'
 complete -c spassh -n "__spassh_at 'enroll'" -l yes -d 'add an Include to ~/.ssh/config without asking'
 complete -c spassh -n "__spassh_at 'enroll'" -s v -l verbose -d 'tell the story, with times'
 complete -c spassh -n "__spassh_at 'enroll' 0" -a '(__spassh_targets)'

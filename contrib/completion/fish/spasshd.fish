@@ -18,7 +18,7 @@ function __spasshd_at
         case 'init'
             set valued --config --protect --backend --address
         case 'user add'
-            set valued --config --key --address --valid-for --passphrase-file --beside --port
+            set valued --config --key --address --valid-for --passphrase-file --beside --port --gnupg
         case 'user rotate'
             set valued --config --key --address --valid-for --passphrase-file --overlap
         case 'user list'
@@ -130,6 +130,7 @@ complete -c spasshd -n "__spasshd_at 'user add'" -l passphrase-file -r -F -d 'se
 complete -c spasshd -n "__spasshd_at 'user add'" -l qr -d 'show the invite on the terminal as a QR code as well'
 complete -c spasshd -n "__spasshd_at 'user add'" -l beside -x -d 'add the key to a user who is there already, and has this key'
 complete -c spasshd -n "__spasshd_at 'user add'" -l port -x -d 'a port the user may reach, such as tcp/22; may be repeated (default: grant_ports of the configuration)'
+complete -c spasshd -n "__spasshd_at 'user add'" -l gnupg -r -F -d 'have requests signed by the OpenPGP public key in this file, or on standard input if it is -; the server\'s is printed behind the invite'
 complete -c spasshd -n "__spasshd_at 'user rotate'" -s h -l help -d 'show this help message and exit'
 complete -c spasshd -n "__spasshd_at 'user rotate'" -l config -r -F -d 'the configuration file (default: /etc/spassh/spasshd.toml)'
 complete -c spasshd -n "__spasshd_at 'user rotate'" -l key -x -d 'the client\'s public key, from \'spassh keygen\' (default: make a key and put it into the invite)'
