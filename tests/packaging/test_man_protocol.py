@@ -55,6 +55,7 @@ LIMITS = {
     ),
     "payload of an access datagram": limits.ACCESS_PAYLOAD,
     "payload of a command datagram": limits.COMMAND_PAYLOAD,
+    "OpenPGP message of a signed request": limits.MAX_MESSAGE,
     "random bytes that a datagram consumes": limits.RANDOMNESS_SIZE,
     "freshness window, either way": limits.WINDOW_MS,
     "longest lifetime": limits.MAX_LIFETIME,
