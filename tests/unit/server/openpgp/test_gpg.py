@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lab.openpgp import Home, Party, party
@@ -145,7 +146,20 @@ def test_two_signatures_are_refused(curve: Party) -> None:
 def test_a_bomb_is_not_unpacked(curve: Party, algorithm: str) -> None:
     words = ("--compress-algo", algorithm, "-z", "9")
     message = curve.seal(bytes(1 << 20), *words)
-    assert looked_at(curve, message) == Answer(7, Verdict.MALFORMED)
+    gpg = Gpg(GPG, curve.server.path)
+    written = []
+    decrypt = gpg._gpg.decrypt
+
+    def watched(*given: Any, **named: Any) -> Any:
+        result = decrypt(*given, **named)
+        written.append(len(result.data))
+        return result
+
+    gpg._gpg.decrypt = watched
+    assert gpg.open(7, message, curve.recipient) == Answer(7, Verdict.MALFORMED)
+    # It is gpg that stops, and not we who have it all by then.
+    (size,) = written
+    assert size <= MAX_TEXT
 
 
 def test_a_text_that_is_a_byte_too_long_is_refused(curve: Party) -> None:
@@ -255,6 +269,19 @@ def test_a_key_that_cannot_sign_any_more_is_refused(
     try:
         signer = client.make("ed25519", "expired", *then, expires="1d")
         (tmp_path / "key").write_bytes(client.gpg("--export", signer))
+    finally:
+        client.close()
+    with pytest.raises(GpgError, match="cannot sign"):
+        Gpg(GPG, curve.server.path).look_at(str(tmp_path / "key"))
+
+
+def test_a_key_that_only_certifies_is_refused(curve: Party, tmp_path: Path) -> None:
+    client = Home()
+    try:
+        no_passphrase = ("--pinentry-mode", "loopback", "--passphrase", "")
+        words = ("--quick-generate-key", "certifier", "ed25519", "cert", "never")
+        client.gpg(*no_passphrase, *words)
+        (tmp_path / "key").write_bytes(client.gpg("--export", "certifier"))
     finally:
         client.close()
     with pytest.raises(GpgError, match="cannot sign"):
