@@ -72,6 +72,7 @@ def test_the_capabilities_are_those_of_the_unit(profile: Profile) -> None:
         Access("/usr/sbin/modprobe", "x"),
         Access("/usr/sbin/spasshd", "w"),
         Access("/var/lib/spassh/deep/file", "w"),
+        Access("/var/lib/spassh-gnupg/program", "x"),
     ],
     ids=" ".join,
 )
@@ -87,6 +88,9 @@ def test_the_rest_is_denied(profile: Profile, access: Access) -> None:
         Access("/usr/lib/python3.13/os.py", "r"),
         Access("/usr/lib/x86_64-linux-gnu/libnftables.so.1.1.0", "m"),
         Access("/usr/bin/python3.13", "x"),
+        Access("/usr/bin/gpg-agent", "x"),
+        Access("/var/lib/spassh-gnupg/pubring.kbx.lock", "w"),
+        Access("/var/lib/spassh-gnupg/private-keys-v1.d/x.key", "r"),
     ],
     ids=" ".join,
 )
