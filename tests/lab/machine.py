@@ -1,6 +1,7 @@
 """A host that systemd has booted: a copy of this one, without its services.
 
-Its files are an overlay over ours, in a mount namespace that goes away with it.
+Its files are an overlay over ours, or over those of another system, in a mount
+namespace that goes away with it.
 """
 
 import os
@@ -26,10 +27,11 @@ Wants=systemd-journald.service
 After=systemd-journald.service
 """
 
-# Called as DIRECTORY NAME PROGRAM...
+# Called as DIRECTORY NAME BELOW PROGRAM...
 _APART = """
-name=$1; shift
-mount -t overlay overlay -o "lowerdir=/,upperdir=$0/files,workdir=$0/work" "$0/root" &&
+name=$1; below=$2; shift 2
+own=upperdir=$0/files,workdir=$0/work
+mount -t overlay overlay -o "lowerdir=$below,$own" "$0/root" &&
 for top in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
     if [ -e "$top/cgroup.procs" ]; then
         mkdir -p "$top/$name" && echo $$ >"$top/$name/cgroup.procs" || exit 1
@@ -49,9 +51,14 @@ sys.exit(main())
 class Machine:
     """Prepare one with `write`, and then boot it into the network of `host`."""
 
-    def __init__(self, host: Host, directory: str) -> None:
+    target = "lab.target"
+    """What systemd starts: nothing, unless told to."""
+
+    def __init__(self, host: Host, directory: str, below: str = "/") -> None:
+        """Put the machine's own files, in a `directory`, over those `below`."""
         self.host = host
         self._directory = directory
+        self._below = below
         self.files = os.path.join(directory, "files")
         for name in ("files", "work", "root"):
             os.makedirs(os.path.join(directory, name))
@@ -94,7 +101,7 @@ class Machine:
 
         It is in control groups of its own: two of systemd in one would be no good.
         """
-        words = [self._directory, self.host.name, *argv]
+        words = [self._directory, self.host.name, self._below, *argv]
         return ["unshare", "-m", "sh", "-c", _APART, *words]
 
     def _nspawn(self) -> list[str]:
@@ -110,7 +117,7 @@ class Machine:
 
     def boot(self) -> None:
         """Start systemd, and wait until it takes orders."""
-        argv = [*self._nspawn(), "--boot", "systemd.unit=lab.target"]
+        argv = [*self._nspawn(), "--boot", f"systemd.unit={self.target}"]
         with open(os.path.join(self._directory, "console"), "wb") as console:
             self._process = subprocess.Popen(
                 self._apart(argv),
@@ -135,8 +142,12 @@ class Machine:
         self, *argv: str, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run a program inside."""
+        return run(self.entered(*argv), check=check, timeout=timeout)
+
+    def entered(self, *argv: str) -> list[str]:
+        """Return what runs a program inside."""
         enter = ["nsenter", "-t", str(self.leader), "-m", "-p", "-u", "-i", "-n", "--"]
-        return run([*enter, *argv], check=check, timeout=timeout)
+        return [*enter, *argv]
 
     def close(self) -> None:
         """Take the power away."""

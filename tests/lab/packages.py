@@ -58,6 +58,20 @@ def field(package: Path, name: str) -> str:
     return run(argv).stdout.strip()
 
 
+def rebuilt(directory: Path, into: Path) -> None:
+    """Build packages of a higher version from the source package."""
+    version = field(deb(directory, "spassh"), "Version")
+    (source,) = directory.glob("spassh_*.dsc")
+    tree = into / "source"
+    run(["dpkg-source", "--no-check", "--extract", str(source), str(tree)])
+    _replace(tree / "debian" / "changelog", f"({version})", f"({_NEXT}.{version})")
+    program = tree / "spassh" / "__init__.py"
+    _replace(program, '__version__ = "', f'__version__ = "{_NEXT}.')
+    words = ["--build=binary", "--unsigned-changes"]
+    argv = ["env", f"--chdir={tree}", "DEB_BUILD_OPTIONS=nocheck", "PATH=/usr/bin:/bin"]
+    run([*argv, "dpkg-buildpackage", *words], timeout=_BUILD_SECONDS)
+
+
 def newer(directory: Path, into: Path) -> None:
     """Make packages of a higher version, the same but for that."""
     version = field(deb(directory, "spassh"), "Version")
