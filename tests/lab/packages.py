@@ -40,7 +40,8 @@ def built(directory: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         target = directory / "packages"
         if not target.exists():
-            argv = [f"{REPOSITORY}/scripts/package", f"{directory}/unfinished"]
+            script = f"{REPOSITORY}/scripts/package"
+            argv = [script, "--without-rpm", f"{directory}/unfinished"]
             run(argv, timeout=_BUILD_SECONDS)
             os.rename(directory / "unfinished", target)
     return target

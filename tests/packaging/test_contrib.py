@@ -18,7 +18,8 @@ from spassh_server.config import DEFAULT_PATH
 
 from .test_debian import PROVIDERS, contents
 
-CONTRIB = Path(__file__).parents[2] / "contrib"
+ROOT = Path(__file__).parents[2]
+CONTRIB = ROOT / "contrib"
 SPEC = CONTRIB / "rpm" / "spassh.spec"
 PKGBUILD = CONTRIB / "arch" / "PKGBUILD"
 ARCH_SCRIPT = CONTRIB / "arch" / "spassh-server.install"
@@ -78,6 +79,16 @@ def test_the_versions_wanted_are_those_of_debian(packages: Path) -> None:
 # RPM
 
 
+@pytest.fixture(scope="module")
+def rpms(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory with the RPM packages, which are built from the sdist."""
+    directory = tmp_path_factory.mktemp("rpms")
+    source = packages / f"spassh-{spassh.__version__}.tar.gz"
+    argv = [ROOT / "scripts" / "rpm", source, directory]
+    subprocess.run(argv, check=True, timeout=150)
+    return directory
+
+
 def rpm(directory: Path, name: str) -> Path:
     return directory / f"{name}-{spassh.__version__}-1.noarch.rpm"
 
@@ -96,14 +107,14 @@ def as_elsewhere(path: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rpm_packages_have_the_files_of_the_debian_packages(
-    packages: Path, name: str
+    packages: Path, rpms: Path, name: str
 ) -> None:
     theirs = {
         as_elsewhere(one.name)
         for one in contents(deb(packages, name))
         if not one.isdir() and not DEBIAN_ONLY.match(one.name)
     }
-    lines = query(rpm(packages, name), "--queryformat", "[%{FILEMODES} %{FILENAMES}\n]")
+    lines = query(rpm(rpms, name), "--queryformat", "[%{FILEMODES} %{FILENAMES}\n]")
     found = (line.split() for line in lines.splitlines())
     ours = {
         path.removesuffix(".gz")[1:]: stat.S_IMODE(int(mode))
@@ -122,8 +133,10 @@ def test_the_rpm_packages_have_the_files_of_the_debian_packages(
         assert mode == (0o755 if is_program else 0o644), path
 
 
-def test_the_rpm_packages_want_what_the_debian_packages_do(packages: Path) -> None:
-    client, server = (rpm(packages, name) for name in NAMES)
+def test_the_rpm_packages_want_what_the_debian_packages_do(
+    packages: Path, rpms: Path
+) -> None:
+    client, server = (rpm(rpms, name) for name in NAMES)
     assert "python3dist(cryptography) >= 38\n" in query(client, "--requires")
     wanted = set(query(server, "--requires").splitlines())
     assert wanted >= {
@@ -135,8 +148,8 @@ def test_the_rpm_packages_want_what_the_debian_packages_do(packages: Path) -> No
     assert recommended == sorted(word.strip() for word in debian.split(","))
 
 
-def test_the_rpm_package_opens_before_it_goes(packages: Path) -> None:
-    server = rpm(packages, "spassh-server")
+def test_the_rpm_package_opens_before_it_goes(rpms: Path) -> None:
+    server = rpm(rpms, "spassh-server")
     script = query(server, "--queryformat", "%{PREUN}")
     subprocess.run(["sh", "-n"], check=True, input=script, text=True)
     assert "spasshd stop --open" in script
@@ -151,9 +164,9 @@ def test_the_rpm_package_opens_before_it_goes(packages: Path) -> None:
     [("spassh", "usr/bin/spassh"), ("spassh-server", "usr/bin/spasshd")],
 )
 def test_a_program_of_the_rpm_packages_takes_nothing_from_the_environment(
-    packages: Path, name: str, path: str, tmp_path: Path
+    rpms: Path, name: str, path: str, tmp_path: Path
 ) -> None:
-    argv = f"rpm2archive -n - <{rpm(packages, name)} | tar -x"
+    argv = f"rpm2archive -n - <{rpm(rpms, name)} | tar -x"
     subprocess.run(["sh", "-c", argv], check=True, cwd=tmp_path)
     script = (tmp_path / path).read_text(encoding="ascii")
     assert script.startswith("#!/usr/bin/python3 -I\n")
