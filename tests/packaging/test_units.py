@@ -21,6 +21,7 @@ from spassh_server.privsep.sandbox import SandboxError
 from spassh_server.toml import ConfigError
 from spassh_server.verbs import init, run
 
+README = " ".join((SERVER.parent / "README.md").read_text(encoding="utf-8").split())
 INSTALL = " ".join(
     (SERVER.parent / "docs" / "INSTALL.md").read_text(encoding="utf-8").split()
 )
@@ -82,6 +83,7 @@ def test_the_exposure_is_what_the_documents_say(tmp_path: Path) -> None:
     assert (
         f"`systemd-analyze security` of systemd 252 gives it {bare} (of 10" in INSTALL
     )
+    assert f"`systemd-analyze security` gives the unit {bare} (of 10" in README
     as_root = exposure(tmp_path, without("User"))
     assert f"without that line would say {as_root}. " in INSTALL
     with_iptables = exposure(tmp_path, UNIT + IPTABLES)
