@@ -3,9 +3,10 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from lab.openpgp import Party, end_parties, party
+from lab.openpgp import Home, Party, end_parties, party
 from unit.client.parties import KEYS, NOW_MS, PROFILE, SERVER_KEYS, open_knock
 
 from spassh.errors import ProfileError
@@ -143,3 +144,71 @@ def test_a_signing_client_knocks_seldom_and_dials_later() -> None:
     assert plan.dials(0) == (SIGNED_GAPS[0],)
     assert _plan(profile._replace(schedule=(0, 100))).knocks == (0.0, 0.1)
     assert _plan(PROFILE).gaps != SIGNED_GAPS
+
+
+_PINENTRY = """\
+#!/bin/sh
+echo "$(readlink /proc/$$/fd/0)" >{note}
+echo OK
+while read -r word rest; do
+    case "$word" in
+        GETPIN) {answer} ;;
+        BYE) echo OK; exit ;;
+        *) echo OK ;;
+    esac
+done
+"""
+
+
+class TestAPassphrase:
+    """The agent asks for it by a program of its own, and not on what ssh reads."""
+
+    @pytest.fixture
+    def locked(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> Iterator[tuple[Home, Profile]]:
+        home = Home()
+        words = ("--pinentry-mode", "loopback", "--passphrase", "secret")
+        key = ("--quick-generate-key", "ada", "ed25519", "sign", "never")
+        home.gpg(*words, *key)
+        party("ed25519").server.give(home, party("ed25519").recipient)
+        program = tmp_path / "pinentry"
+        Path(home.path, "gpg-agent.conf").write_text(f"pinentry-program {program}\n")
+        # The agent of whoever has made the key still knows the passphrase.
+        home.stop()
+        monkeypatch.setenv("GNUPGHOME", home.path)
+        yield (
+            home,
+            PROFILE._replace(
+                format="gnupg",
+                gnupg_key=home.fingerprint("ada"),
+                gnupg_server=party("ed25519").recipient,
+            ),
+        )
+        home.close()
+
+    def asks(self, tmp_path: Path, answer: str) -> None:
+        program = tmp_path / "pinentry"
+        note = tmp_path / "note"
+        program.write_text(_PINENTRY.format(note=note, answer=answer))
+        program.chmod(0o755)
+
+    def test_is_asked_for_by_the_agent(
+        self, locked: tuple[Home, Profile], tmp_path: Path
+    ) -> None:
+        self.asks(tmp_path, "echo D secret; echo OK")
+        request = Request(NOW_MS, TCP, 22)
+        assert len(Signer(locked[1]).seal(request, CLIENT_KEYS, bytes(33))) == 1200
+        # It was asked for through a pipe of the agent's.
+        assert (tmp_path / "note").read_text().startswith(("pipe:", "socket:"))
+        # The agent remembers it: nobody is asked for each knock.
+        (tmp_path / "note").unlink()
+        Signer(locked[1]).seal(request, CLIENT_KEYS, bytes(33))
+        assert not (tmp_path / "note").exists()
+
+    def test_that_is_not_given_is_told(
+        self, locked: tuple[Home, Profile], tmp_path: Path
+    ) -> None:
+        self.asks(tmp_path, "echo ERR 83886179 cancelled")
+        with pytest.raises(ProfileError, match=r"gpg does not sign: .*[Cc]ancelled"):
+            Signer(locked[1]).seal(Request(NOW_MS, TCP, 22), CLIENT_KEYS, bytes(33))
