@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+from lab.openpgp import Home as Gnupg
 from unit.client.fake_ssh import FakeSsh
 from unit.client.parties import (
     INVITE,
@@ -471,8 +472,12 @@ def invite_of_another(scene: Scene) -> None:
 def sign(scene: Scene) -> None:
     scene.monkeypatch.setenv("GNUPGHOME", str(scene.tmp_path))
     scene.tmp_path.chmod(0o700)
-    knocker = Knocker(SIGNING, KEYS, 22, lambda: NOW_MS, os.urandom)
-    raise AssertionError(knocker)
+    try:
+        Knocker(SIGNING, KEYS, 22, lambda: NOW_MS, os.urandom)
+    finally:
+        # gpg may have started its agent.
+        scene.monkeypatch.undo()
+        Gnupg(str(scene.tmp_path)).stop()
 
 
 def signing_without(what: str) -> Provoke:
