@@ -71,9 +71,10 @@ def test_the_versions_wanted_are_those_of_debian(packages: Path) -> None:
     said = " ".join(field(deb(packages, name), "Depends") for name in NAMES)
     for module in sorted(set(PROVIDERS) - {"segno"}):
         (version,) = re.findall(rf"{PROVIDERS[module]} \(>= ([\d.]+)\)", said)
-        assert f"python3dist({module}) >= {version}\n" in text(SPEC)
+        project = {"gnupg": "python-gnupg"}.get(module, module)
+        assert f"python3dist({project}) >= {version}\n" in text(SPEC)
         assert re.search(rf"'(python-)?{module}>={version}'", text(PKGBUILD))
-        assert re.search(rf"}}{module}>={version}:", text(PORT))
+        assert re.search(rf"}}{project}>={version}:", text(PORT))
 
 
 # RPM
@@ -142,7 +143,8 @@ def test_the_rpm_packages_want_what_the_debian_packages_do(
     wanted = set(query(server, "--requires").splitlines())
     assert wanted >= {
         *("(nftables or iptables)", "libpcap", "python3dist(psutil) >= 5.9"),
-        *("python3dist(scapy) >= 2.5", f"spassh = {spassh.__version__}-1"),
+        *("python3dist(python-gnupg) >= 0.4.9", "python3dist(scapy) >= 2.5"),
+        f"spassh = {spassh.__version__}-1",
     }
     debian = field(deb(packages, "spassh-server"), "Recommends")
     recommended = query(server, "--recommends").split()
