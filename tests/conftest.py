@@ -22,3 +22,10 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # It is the same for all who run tests at once.
     return built(base / "built")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "packages" in getattr(item, "fixturenames", ()):
+            # The first of them builds the packages, or waits for whoever does.
+            item.add_marker(pytest.mark.timeout(900))
