@@ -9,7 +9,7 @@ from typing import Any, Final
 from spassh.protocol.limits import MAX_TEXT
 
 from .message import Answer, Verdict
-from .status import RefusedError, judge
+from .status import RefusedError, is_fingerprint, judge
 
 _OPTIONS: Final = (
     # What the home's gpg.conf says must not weaken what is said here.
@@ -118,12 +118,14 @@ class Gpg:
             raise GpgError(
                 "the OpenPGP key in the file cannot sign", "it has expired: renew it"
             )
-        if len(keys) != 1 or keys[0]["type"] != "pub":
+        (key,) = keys if len(keys) == 1 else [{"type": ""}]
+        # U+0085 in a name begins a line for python-gnupg, and the last word counts:
+        # without a fingerprint, the user would not have to sign anything.
+        if key["type"] != "pub" or not is_fingerprint(key.get("fingerprint", "")):
             raise GpgError(
                 "not a file with one OpenPGP public key",
                 "write one with 'gpg --export --armor KEYID'",
             )
-        key = keys[0]
         # Capital letters are what the key as a whole can do, by a key that is good now.
         if "S" not in key["cap"] or key["trust"] in {"e", "r", "i", "d"}:
             raise GpgError(

@@ -97,11 +97,16 @@ def judge(printed: str, recipient: str) -> Signature:
     return _signature(fields["VALIDSIG"])
 
 
+def is_fingerprint(text: str) -> bool:
+    """Tell whether `text` is a fingerprint of version 4 as gpg spells it."""
+    return len(text) == _FINGERPRINT_SIZE and _HEX.issuperset(text)
+
+
 def _signature(fields: list[str]) -> Signature:
     if len(fields) != _VALIDSIG_FIELDS:
         raise RefusedError(Verdict.MALFORMED)
     primary, seconds = fields[-1], fields[2]
-    if len(primary) != _FINGERPRINT_SIZE or not _HEX.issuperset(primary):
+    if not is_fingerprint(primary):
         raise RefusedError(Verdict.MALFORMED)
     if not seconds.isascii() or not seconds.isdecimal() or len(seconds) > 12:
         raise RefusedError(Verdict.MALFORMED)

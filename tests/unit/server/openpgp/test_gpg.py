@@ -261,6 +261,20 @@ def test_a_file_with_anything_else_is_refused(
         Gpg(GPG, curve.server.path).look_at(str(tmp_path / "key"))
 
 
+def test_a_name_that_hides_the_fingerprint_is_refused(
+    curve: Party, tmp_path: Path
+) -> None:
+    """python-gnupg begins a line behind U+0085, and takes the last word of several."""
+    client = Home()
+    try:
+        client.make("ed25519", "eve\u0085fpr")
+        (tmp_path / "key").write_bytes(client.gpg("--export", "eve"))
+    finally:
+        client.close()
+    with pytest.raises(GpgError, match="not a file with one OpenPGP public key"):
+        Gpg(GPG, curve.server.path).look_at(str(tmp_path / "key"))
+
+
 def test_a_key_that_cannot_sign_any_more_is_refused(
     curve: Party, tmp_path: Path
 ) -> None:
