@@ -6,6 +6,7 @@ could lay a link there. So gpg is run by a child that has become the account.
 
 import contextlib
 import os
+import re
 import socket
 import stat
 import subprocess  # noqa: TID251 - gpgconf, which ends an agent of ours
@@ -18,6 +19,7 @@ from ..accounts import Account, find_account
 from ..config import Config
 from ..firewall.run import find
 from .gpg import Gpg, GpgError
+from .status import is_fingerprint
 
 Work = Callable[[], str]
 
@@ -26,6 +28,7 @@ MAX_KEY_BYTES = 65_536
 
 _BEGIN = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _END = b"-----END PGP PUBLIC KEY BLOCK-----"
+_ARMOUR = re.compile(rf"{_BEGIN.decode()}\n[ -~\n]*{_END.decode()}\n")
 _PIPE_BYTES = 4 * MAX_KEY_BYTES
 _AGENT_SECONDS = 10
 
@@ -80,6 +83,9 @@ def add_key(settings: Config, data: bytes) -> Added:
     is_new = _make_home(path, account)
     answer = _as_account(account, path, lambda: _add(settings, data))
     fingerprint, _, server = answer.partition("\n")
+    # Whoever is that account can have said anything, and it goes into a user's file.
+    if not (is_fingerprint(fingerprint) and _ARMOUR.fullmatch(server)):
+        raise _useless(account, path)
     return Added(fingerprint, server, is_new)
 
 
@@ -158,15 +164,19 @@ def _as_account(account: Account, home: str, work: Work) -> str:
         _be(account, home, work, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        answer = pipe.read(_PIPE_BYTES).decode()
+        answer = pipe.read(_PIPE_BYTES).decode(errors="replace")
     os.waitpid(pid, 0)
     kind, _, text = answer.partition("\n")
     if kind == "done":
         return text
     problem, _, hint = text.partition("\n")
-    raise GpgError(
-        problem or f"gpg does not work in {home}",
-        hint or f"see that the directory belongs to uid {account.uid}, with mode 700",
+    raise GpgError(problem, hint) if problem else _useless(account, home)
+
+
+def _useless(account: Account, home: str) -> GpgError:
+    return GpgError(
+        f"gpg does not work in {home}",
+        f"see that the directory belongs to uid {account.uid}, with mode 700",
     )
 
 

@@ -17,6 +17,7 @@ from spassh.protocol.invite import decode_invite
 from spassh.protocol.keys import PUBLIC, encode_key
 from spassh_server import config
 from spassh_server.accounts import find_account
+from spassh_server.openpgp import home
 from spassh_server.openpgp.gpg import Gpg
 from spassh_server.openpgp.home import _has_agent
 from spassh_server.openpgp.message import Verdict
@@ -108,9 +109,9 @@ def test_a_user_is_added_who_signs(spasshd: Spasshd, curve: Party, file: str) ->
         message = client.seal(b"text", curve.signer, recipient)
     finally:
         client.close()
-    home = Home(spasshd.gnupg_dir)
-    answer = Gpg("/usr/bin/gpg", home.path).open(1, message, recipient)
-    home.stop()
+    place = Home(spasshd.gnupg_dir)
+    answer = Gpg("/usr/bin/gpg", place.path).open(1, message, recipient)
+    place.stop()
     assert (answer.verdict, answer.fingerprint) == (Verdict.GOOD, curve.signer)
 
 
@@ -180,6 +181,49 @@ def test_a_file_that_has_no_key_adds_nobody(
     assert (code, out) == (1, "")
     assert expected in err
     assert "hint: " in err
+    assert not (spasshd.path.parent / "users.d" / "ada.toml").exists()
+
+
+def test_a_key_whose_name_hides_its_fingerprint_adds_nobody(
+    spasshd: Spasshd, tmp_path: Path
+) -> None:
+    """There would be a user who does not have to sign."""
+    eve = Home()
+    try:
+        eve.make("ed25519", "eve\u0085fpr")
+        (tmp_path / "eve").write_bytes(eve.gpg("--export", "--armor", "eve"))
+    finally:
+        eve.close()
+    code, out, err = spasshd.add("eve", str(tmp_path / "eve"))
+    assert (code, out) == (1, "")
+    assert "not a file with one OpenPGP public key" in err
+    assert not (spasshd.path.parent / "users.d" / "eve.toml").exists()
+
+
+_SERVER = (
+    "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----\n"
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f'{"A" * 40}"]\nany_address = true\ngnupg = ["{"A" * 40}\n{_SERVER}',
+        f'{"A" * 39}"\n{_SERVER}',
+        f"\n{_SERVER}",
+        f"{'A' * 40}\n\x1b[2J{_SERVER}",
+        f"{'A' * 40}\n{_SERVER}\x1b[2J{_SERVER}",
+        f"{'A' * 40}\n",
+    ],
+)
+def test_what_the_account_says_is_not_believed(
+    spasshd: Spasshd, file: str, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Whoever has taken the listener over is that account, and so traces its gpg."""
+    monkeypatch.setattr(home, "_add", lambda *_: answer)
+    code, out, err = spasshd.add("ada", file)
+    assert (code, out) == (1, "")
+    assert f"gpg does not work in {spasshd.gnupg_dir}" in err
     assert not (spasshd.path.parent / "users.d" / "ada.toml").exists()
 
 
