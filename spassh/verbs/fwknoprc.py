@@ -74,7 +74,7 @@ LEFT: Final = {
 }
 """The rest."""
 
-_HEADER = re.compile(r"\s*\[\s*(.*?)\s*\]")
+_HEADER = re.compile(r"\s*\[([^]]*)\]")
 _LINE = re.compile(r"\s*([^\s#;:]+):?(?:\s+([^;\r\n]*))?")
 _NUMBER = re.compile(r"[0-9]{1,5}")
 _NAT = re.compile(r"([^,:]+)(?:[,:]([0-9]{1,5}))?")
@@ -151,7 +151,7 @@ def _stanzas(text: str) -> dict[str, dict[str, Line]]:
         header = _HEADER.match(one)
         line = _LINE.match(one)
         if header:
-            name = header[1]
+            name = header[1].strip()
             found.setdefault(name, {})
         elif line:
             variable = Line(number, line[1], (line[2] or "").strip())

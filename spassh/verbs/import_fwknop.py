@@ -2,13 +2,13 @@
 
 import os
 import pwd
-import sys
 
 from ..errors import ProfileError, SpasshError, lower_reason
 from ..private import PrivateFile, config_home, shell_word
 from ..profile import Profile, parse_profile, profiles_directory
 from .fwknoprc import NewProfile, convert
 from .import_ import check_others
+from .saying import say
 from .writing import create_file, make_directory
 
 
@@ -24,7 +24,7 @@ def run(file: str) -> bool:
     text = _read(file)
     made, left = convert(text, _login())
     for one in left:
-        _say(f"left: {file}:{one}")
+        say(f"left: {file}:{one}")
     home = config_home()
     profiles = [_checked(one, home) for one in made]
     if not profiles:
@@ -36,7 +36,7 @@ def run(file: str) -> bool:
     make_directory(profiles_directory(home))
     for new, profile in zip(made, profiles, strict=True):
         create_file(profile.path, new.text)
-        _say(f"wrote {profile.path} for {' '.join(profile.hosts)}")
+        say(f"wrote {profile.path} for {' '.join(profile.hosts)}")
     return not any(one.is_decisive for one in left)
 
 
@@ -73,7 +73,3 @@ def _login() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -8,6 +8,7 @@ from unit.client.parties import Home
 
 from spassh.errors import ProfileError, SpasshError
 from spassh.patterns import Wanted
+from spassh.private import MAX_FILE_BYTES
 from spassh.profile import Profile, find, parse_profile
 from spassh.protocol.fwknop.keys import Keys
 from spassh.verbs import import_fwknop
@@ -153,6 +154,13 @@ def test_two_stanzas_for_one_host_are_one_profile() -> None:
     assert left[0].startswith("5: SPA_SERVER: another stanza is for this host")
 
 
+def test_a_line_of_blanks_behind_a_bracket_is_read_in_no_time() -> None:
+    """Others hand such files on. With two ways to take a blank, this took an hour."""
+    text = "[" + " " * (MAX_FILE_BYTES - 1)
+    made, left = convert(text, "me")
+    assert (made, list(map(str, left))) == ([], ["1: [: is not known"])
+
+
 def test_every_other_variable_is_told_with_its_line() -> None:
     for name, why in LEFT.items():
         assert profiles(f"{BASIC}{name} Y\n")[1] == [f"4: {name}: {why}"]
@@ -197,6 +205,15 @@ def test_profiles_are_written_for_their_owner_alone(
     found = find(home.path, Wanted("gate"))
     assert found is not None
     assert found.fwknop is not None
+
+
+def test_what_is_told_moves_no_cursor(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(home, BASIC + "\x1b[2J y\n")
+    assert import_fwknop.run(file)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == rf"left: {file}:4: \x1b[2J: is not known"
 
 
 def test_a_stanza_that_is_left_out_is_no_success(home: Home) -> None:
