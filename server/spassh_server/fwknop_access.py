@@ -12,6 +12,9 @@ from .toml import ConfigError
 
 MAX_DEPTH: Final = 3
 """How deep files may include each other, as in fwknopd."""
+MAX_FILES: Final = 256
+"""How many are read, the same one again among them: one line includes a file, so three
+files of 64 KiB could stand for 10^11 lines."""
 
 _LINE = re.compile(r"\s*(\S+)(?:\s+([^;\r\n]*))?")
 
@@ -66,7 +69,7 @@ def read_access(path: str, files: Files) -> tuple[list[Stanza], list[Line]]:
     """
     stanzas: list[Stanza] = []
     outside: list[Line] = []
-    for line in _included(path, files, 0):
+    for line in _included(path, files, 0, iter(range(MAX_FILES))):
         if line.name == "SOURCE":
             stanzas.append([line])
         elif stanzas:
@@ -76,8 +79,18 @@ def read_access(path: str, files: Files) -> tuple[list[Stanza], list[Line]]:
     return stanzas, outside
 
 
-def _included(path: str, files: Files, depth: int) -> Iterator[Line]:
+def _included(
+    path: str, files: Files, depth: int, left: Iterator[int]
+) -> Iterator[Line]:
     """Yield the lines of a file, and of others in the place where it includes them."""
+    if next(left, None) is None:
+        raise ConfigError(
+            path,
+            0,
+            "",
+            f"is more than the {MAX_FILES} files that are read",
+            "import them in parts: a directory for each",
+        )
     for line in read_lines(path, files):
         if not line.name.startswith("%include"):
             yield line
@@ -96,7 +109,7 @@ def _included(path: str, files: Files, depth: int) -> Iterator[Line]:
             names = sorted(files.names(target))
             targets = [os.path.join(target, one) for one in names if _is_conf(one)]
         for one in targets:
-            yield from _included(one, files, depth + 1)
+            yield from _included(one, files, depth + 1, left)
 
 
 def _is_conf(name: str) -> bool:

@@ -31,11 +31,11 @@ def run(options: Namespace) -> int:
     users, more = import_stanzas(*read_access(access, files), settings.grant_ports)
     left += more
     for one in left:
-        print(f"left: {one}")
+        print(events.printable(f"left: {one}"))
     _require(settings, users)
     for name, text in wanted.items():
         if text != _present(settings, name):
-            print(f"note: fwknopd had what is here: {text}")
+            print(events.printable(f"note: fwknopd had what is here: {text}"))
     _write(settings, users)
     status = _reload(settings) if users else 0
     return 1 if any(one.is_decisive for one in left) else status

@@ -4,6 +4,7 @@ import pytest
 
 from spassh_server.fwknop_access import (
     MAX_DEPTH,
+    MAX_FILES,
     Files,
     Line,
     read_access,
@@ -87,3 +88,10 @@ def test_what_is_included_stands_where_it_is_included() -> None:
 def test_files_that_include_each_other_come_to_an_end() -> None:
     with pytest.raises(ConfigError, match=f"more than {MAX_DEPTH} files deep"):
         read_access(ACCESS, files(access__conf="%include access.conf\n"))
+
+
+def test_files_that_include_many_come_to_an_end() -> None:
+    many = "%include b.conf\n" * 300
+    text = {"access__conf": many, "b__conf": many.replace("b.", "c."), "c__conf": ""}
+    with pytest.raises(ConfigError, match=f"more than the {MAX_FILES} files"):
+        read_access(ACCESS, files(**text))

@@ -173,3 +173,11 @@ def test_files_that_others_can_write_are_not_believed(host: Move) -> None:
     code, _, err = host.move()
     assert code == 1
     assert "access.conf: writable by others" in err
+
+
+def test_what_is_told_moves_no_cursor(host: Move) -> None:
+    host.conf("PCAP_INTF a\x9bm\n")
+    host.access(STANZA + "\x1b[2J y\n")
+    out = host.move()[1]
+    assert r"access.conf:5: \x1b[2J: is not known" in out
+    assert r'interfaces = ["a\x9bm"]' in out
