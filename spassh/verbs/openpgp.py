@@ -1,5 +1,8 @@
 """The user's OpenPGP key that signs requests, and the server's beside it."""
 
+import os
+import tempfile
+
 from ..errors import SpasshError, UsageError
 from ..profile import SIGNED, Profile
 from ..signing import open_gnupg
@@ -38,15 +41,24 @@ class OwnKey:
         """Put the server's key among the user's; return its fingerprint.
 
         Raises:
-            SpasshError: it is not one key.
+            SpasshError: it is not one public key.
         """
-        found = self._gpg.import_keys(armoured).fingerprints
-        if len(set(found)) != 1:
-            raise SpasshError(
-                f"no OpenPGP key came from {host}",
-                "see there: gpg --homedir GNUPG_DIR --list-keys",
-            )
-        return str(found[0])
+        # Looked at first: gpg would take secret keys, and any number, from anybody.
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "key")
+            with open(path, "w", encoding="ascii", errors="replace") as file:
+                file.write(armoured)
+            seen = self._gpg.scan_keys(path)
+        found = [str(one.get("fingerprint", "")) for one in seen]
+        if [one["type"] for one in seen] == ["pub"] and all(found):
+            words = ["--import-options", "import-minimal"]
+            taken = self._gpg.import_keys(armoured, extra_args=words).fingerprints
+            if set(taken) == set(found):
+                return found[0]
+        raise SpasshError(
+            f"no OpenPGP key came from {host}",
+            "see there: gpg --homedir GNUPG_DIR --list-keys",
+        )
 
     def sign(self, profile: Profile, server: str) -> Profile:
         """Return the profile with requests signed by this key for that one."""

@@ -461,6 +461,27 @@ class TestSigning:
             self.enroll("bob")
         assert scene.ssh.commands == []
 
+    @pytest.mark.parametrize("which", ["a secret key", "two keys", "no fingerprint"])
+    def test_by_a_server_that_gives_more_takes_nothing_in(
+        self, scene: Scene, mine: Home_, which: str
+    ) -> None:
+        """gpg would have its secret key among those that the user signs with."""
+        before = mine.gpg("--list-keys"), mine.gpg("--list-secret-keys")
+        eve = Home_()
+        try:
+            eve.make("ed25519", "eve\u0085fpr" if which == "no fingerprint" else "eve")
+            if which == "two keys":
+                eve.make("ed25519", "mallory")
+            words = ("--export-secret-keys",) if "secret" in which else ("--export",)
+            theirs = eve.gpg(*words, "--armor").decode().replace("PRIVATE", "PUBLIC")
+        finally:
+            eve.close()
+        scene.ssh.answer(f"{scene.invite}\n{theirs}")
+        with pytest.raises(SpasshError, match="no OpenPGP key came from server"):
+            self.enroll("ada")
+        assert (mine.gpg("--list-keys"), mine.gpg("--list-secret-keys")) == before
+        assert not scene.profile.exists()
+
     @pytest.mark.parametrize("answer", ["", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n"])
     def test_by_a_server_that_gives_no_key_is_told(
         self, scene: Scene, answer: str

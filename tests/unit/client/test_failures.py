@@ -526,7 +526,8 @@ def enroll_signing(
         gpg = SimpleNamespace(
             list_keys=lambda *_, **__: found,
             export_keys=lambda *_, **__: "key",
-            import_keys=lambda _: SimpleNamespace(fingerprints=["CD" * 20]),
+            scan_keys=lambda _: [{"type": "pub", "fingerprint": "CD" * 20}],
+            import_keys=lambda *_, **__: SimpleNamespace(fingerprints=["CD" * 20]),
         )
         scene.monkeypatch.setattr(openpgp, "open_gnupg", lambda _: gpg)
         scene.home.write_key()
