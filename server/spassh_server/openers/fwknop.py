@@ -55,9 +55,10 @@ def requests(message: Message) -> list[Request]:
     if message.type == COMMAND:
         # The address of a command says nothing that the packet's source does not.
         return [Request(time, command=_words(message.command))]
+    # The same port again would be one more grant for the packet filter to make.
     return [
         Request(time, protocol, port, message.timeout, message.address)
-        for protocol, port in message.ports
+        for protocol, port in dict.fromkeys(message.ports)
     ]
 
 

@@ -52,6 +52,11 @@ def test_several_ports_are_several_requests() -> None:
     )
 
 
+def test_a_port_that_is_there_twice_is_one_request() -> None:
+    opened = opener().open(packet(ACCESS._replace(ports=((6, 22),) * 16)))
+    assert (opened.request, opened.others) == (Request(NOW, 6, 22), ())
+
+
 @pytest.mark.parametrize(
     ("kind", "is_here"), [(2, False), (4, False), (5, True), (6, True)]
 )
