@@ -55,7 +55,12 @@ class _Worker:
         self.number = question.number
         self.ends = time.monotonic() + WORKER_SECONDS
         self.pipe, theirs = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            os.close(self.pipe)
+            os.close(theirs)
+            raise
         if not self.pid:
             _work(question, gpg, recipient, theirs)
         os.close(theirs)
@@ -149,8 +154,16 @@ class Helper:
         data = self._socket.recv(QUESTION_SIZE + 1)
         if not data:
             return False
-        worker = _Worker(decode_question(data), self._gpg, self._recipient)
-        self._workers[worker.pipe] = worker
+        question = decode_question(data)
+        try:
+            worker = _Worker(question, self._gpg, self._recipient)
+        except OSError:
+            # No room for one more process now. Whoever asks again may find some; were
+            # we to end, nobody could before the next start.
+            answer = Answer(question.number, Verdict.FAILED)
+            self._socket.send(encode_answer(answer))
+        else:
+            self._workers[worker.pipe] = worker
         return True
 
     def _until_next(self) -> int | None:

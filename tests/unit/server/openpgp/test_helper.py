@@ -212,6 +212,25 @@ def test_a_worker_that_fails_is_one_refusal(start: Start, fault: Any) -> None:
     assert running.answer().number == 2
 
 
+def test_a_host_without_room_for_a_worker_is_one_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> int:
+        raise BlockingIOError
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        monkeypatch.setattr(os, "fork", fail)
+        made = Helper(theirs, cast(Gpg, FakeGpg(good)), RECIPIENT)
+        before = os.listdir("/proc/self/fd")
+        for number in (1, 2):
+            ours.send(encode_question(Question(number, b"m")))
+            assert made._turn()
+            answer = decode_answer(ours.recv(ANSWER_SIZE))
+            assert answer == Answer(number, Verdict.FAILED)
+        assert os.listdir("/proc/self/fd") == before
+
+
 def test_a_worker_has_no_descriptor_of_ours(start: Start) -> None:
     def descriptors(number: int, _: bytes) -> Answer:
         found = {name for name in os.listdir("/proc/self/fd") if int(name) > 2}
