@@ -52,9 +52,10 @@ class Site:
         self.spasshd = lab.spasshd("--protect", "tcp/22")
         place = f'gnupg_dir = "{self.place}/gnupg"'
         self.spasshd.edit('gnupg_dir = "gnupg"', place)
-        self._count = f"{self.place}/count"
-        self._write_program()
+        # Where gpg can write: with Landlock, it can nowhere else.
+        self._count = f"{self.place}/gnupg/count"
         self._make_home()
+        self._write_program()
         key = f"{self.place}/alice.asc"
         with open(key, "wb") as file:
             file.write(who.client.gpg("--export", "--armor", who.signer))

@@ -18,6 +18,7 @@ from typing import Final
 
 from .. import events
 from ..firewall.run import DIRECTORIES, find
+from ..privsep.landlock import confine_helper
 from ..privsep.sandbox import SandboxError, keep_capabilities
 from .gpg import Gpg, GpgError
 from .message import (
@@ -209,6 +210,9 @@ def _serve(sock: socket.socket, path: str, home: str) -> None:
         )
     _agent("--launch", home)
     try:
+        # It has the listener's account: who takes gpg over must not change the replay
+        # store, nor end the listener. The listener says it if the kernel cannot do so.
+        confine_helper(home)
         Helper(sock, gpg, recipient).serve()
     finally:
         _agent("--kill", home)

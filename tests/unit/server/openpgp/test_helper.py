@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 from lab.network import wait_for
 from lab.openpgp import Party
+from unit.server.kernel import needs_landlock
 
 from spassh_server.openpgp import helper
 from spassh_server.openpgp.gpg import Gpg
@@ -295,6 +296,33 @@ def test_the_program_opens_a_message_and_ends_its_agent(curve: Party) -> None:
     assert process.communicate(timeout=30)[1] == ""
     assert process.returncode == 0
     assert not os.path.exists(f"{curve.server.path}/S.gpg-agent")
+
+
+@needs_landlock
+def test_a_gpg_that_was_taken_over_writes_nothing_outside_of_its_home(
+    curve: Party, tmp_path: Path
+) -> None:
+    """It has the listener's account, to which the replay store belongs."""
+    gpg = tmp_path / "gpg"
+    gpg.write_text(
+        f"""#!/bin/sh
+case "$*" in *--decrypt*) true >{tmp_path}/store; true >{curve.server.path}/mine ;; esac
+exec /usr/bin/gpg "$@"
+"""
+    )
+    gpg.chmod(0o700)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = launch(str(gpg), curve.server.path, fd=theirs.fileno())
+    with ours:
+        ours.settimeout(30)
+        ours.send(encode_question(Question(1, curve.seal(b"text"))))
+        answer = decode_answer(ours.recv(ANSWER_SIZE))
+    process.communicate(timeout=30)
+    assert os.path.exists(f"{curve.server.path}/mine")
+    os.unlink(f"{curve.server.path}/mine")
+    assert not (tmp_path / "store").exists()
+    assert answer.verdict is Verdict.GOOD
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from unit.server.child import in_child
 from unit.server.kernel import landlock_version, needs_landlock
 
 from spassh_server.privsep import sandbox
-from spassh_server.privsep.landlock import confine
+from spassh_server.privsep.landlock import confine, confine_helper
 from spassh_server.privsep.sandbox import SandboxError
 
 
@@ -128,6 +128,61 @@ class TestAConfinedProcess:
                 socket.socket().connect(address)
 
             assert confined(own, work) == "PermissionError"
+
+
+def helper(own: Path, work: Callable[[], object]) -> object:
+    """Do `work` in a child that is the helper, with `own` for its GnuPG home."""
+
+    def child() -> object:
+        sandbox.keep_capabilities(frozenset())
+        before = len(os.listdir("/proc/self/fd"))
+        assert confine_helper(str(own))
+        assert len(os.listdir("/proc/self/fd")) == before
+        try:
+            return work()
+        except OSError as error:
+            return type(error).__name__
+
+    return in_child(child)
+
+
+@needs_landlock
+class TestTheHelper:
+    def test_reads_and_executes_what_its_account_may(self, own: Path) -> None:
+        def work() -> tuple[object, int]:
+            done = subprocess.run(["/bin/true"], stdout=subprocess.DEVNULL, check=False)
+            return look("/etc/passwd"), done.returncode
+
+        assert helper(own, work) == (b"r", 0)
+
+    def test_keeps_files_and_a_socket_in_its_home(self, own: Path) -> None:
+        def work() -> list[str]:
+            (own / "lock").write_text("x")
+            os.link(own / "lock", own / "locked")
+            (own / "lock").unlink()
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind(str(own / "agent"))
+            return sorted(os.listdir(own))
+
+        assert helper(own, work) == ["agent", "locked"]
+
+    @pytest.mark.parametrize("name", ["make", "write", "delete", "take"])
+    def test_changes_nothing_else(self, own: Path, tmp_path: Path, name: str) -> None:
+        (tmp_path / "open").write_text("as before")
+        assert helper(own, lambda: change(name, own)) in {"PermissionError", "OSError"}
+        assert sorted(os.listdir(tmp_path)) == ["open", "state"]
+        assert (tmp_path / "open").read_text() == "as before"
+
+    @pytest.mark.skipif(landlock_version() < 6, reason="this kernel has no such scope")
+    def test_signals_only_what_it_started(self, own: Path) -> None:
+        def work() -> int:
+            child = subprocess.Popen(["sleep", "60"])
+            child.kill()
+            ended = child.wait()
+            os.kill(os.getppid(), 0)
+            return ended
+
+        assert helper(own, work) == "PermissionError"
 
 
 class Refusing:
