@@ -393,6 +393,8 @@ class Listener:
     def _ask_granter(self, request: str, answer: control.Reply) -> None:
         wanted, login = control.parse_revoke(request), control.parse_proof(request)
         if wanted is not None:
+            # What gpg still looks at would be granted when all is gone.
+            self._signatures.drop(lambda one: one.may_get(wanted.user, wanted.address))
             self._asking.revoke(wanted, answer)
         elif login is not None:
             self._asking.prove(login, answer)

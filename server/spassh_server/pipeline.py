@@ -62,6 +62,15 @@ class Pending(NamedTuple):
         """Whom to name in the log: nobody knows yet which address is to be allowed."""
         return self.datagram.source
 
+    def may_get(self, user: str, address: bytes) -> bool:
+        """Tell whether it may ask for what is this user's, this address's, or at all.
+
+        Which address is to be allowed, the message says.
+        """
+        if user:
+            return self.user == user
+        return not address or address == self.address or self.opened.user.any_address
+
 
 class Rejected(NamedTuple):
     """An authentic packet that came too late or for the second time."""

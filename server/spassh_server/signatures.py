@@ -6,6 +6,7 @@ nothing here ever blocks.
 
 import socket
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum
 
 from .fair_lines import FairLines
@@ -47,7 +48,8 @@ class Signatures:
         self._quota = RequestQuota(SIGNED_BURST, SIGNED_PER_SECOND)
         self._number = 0
         self._waiting: FairLines[Pending] = FairLines()
-        self._outstanding: dict[int, Pending] = {}
+        # None where nobody waits any more: the helper has the message all the same.
+        self._outstanding: dict[int, Pending | None] = {}
 
     def fileno(self) -> int:
         """Return the descriptor that polls readable for an answer; -1 for none."""
@@ -75,6 +77,13 @@ class Signatures:
         self._send_waiting()
         return Taken.ASKED
 
+    def drop(self, unwanted: Callable[[Pending], bool]) -> None:
+        """Have nothing come of what is `unwanted`, whatever gpg says of it."""
+        self._waiting.drop(unwanted)
+        for number, pending in self._outstanding.items():
+            if pending is not None and unwanted(pending):
+                self._outstanding[number] = None
+
     def read(self) -> list[tuple[Pending, Answer]]:
         """Read one answer; if the helper has gone, that is the answer to everything.
 
@@ -98,15 +107,18 @@ class Signatures:
 
     def _lose(self) -> list[tuple[Pending, Answer]]:
         self._socket = None
-        lost = [*self._outstanding.values(), *self._waiting.drop(lambda _: True)]
+        lost = [*self._asked(), *self._waiting.drop(lambda _: True)]
         self._outstanding = {}
         return [(one, Answer(0, Verdict.FAILED)) for one in lost]
+
+    def _asked(self) -> list[Pending]:
+        return [one for one in self._outstanding.values() if one is not None]
 
     def _send_waiting(self) -> None:
         while self._socket is not None:
             if len(self._outstanding) >= MAX_OUTSTANDING_MESSAGES:
                 return
-            under_way = Counter(one.user for one in self._outstanding.values())
+            under_way = Counter(one.user for one in self._asked())
             pending = self._waiting.take(under_way)
             if pending is None:
                 return

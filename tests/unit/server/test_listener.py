@@ -1046,6 +1046,26 @@ class TestSignedRequests:
         ]
         assert rig.counters["refused"] == 1
 
+    @pytest.mark.parametrize("request_", ["revoke", "revoke ada", "revoke 192.0.2.7"])
+    def test_that_were_revoked_are_not_granted_afterwards(
+        self, rig: Rig, request_: str
+    ) -> None:
+        packet = sealed_message()
+        rig.frames(packet)
+        number = self.question(rig).number
+        rig.ask(request_)
+        self.answer(rig, self.good(packet, number))
+        assert [type(one) for one in rig.asked()] == [Revoke]
+
+    @pytest.mark.parametrize("request_", ["revoke bob", "revoke 192.0.2.8"])
+    def test_that_others_revoke_are_granted(self, rig: Rig, request_: str) -> None:
+        packet = sealed_message()
+        rig.frames(packet)
+        number = self.question(rig).number
+        rig.ask(request_)
+        self.answer(rig, self.good(packet, number))
+        assert [type(one) for one in rig.asked()] == [Revoke, GrantMessage]
+
     def test_of_strangers_never_reach_the_helper(self, rig: Rig) -> None:
         """Whatever they know but a user's secret key and psk."""
         rig.frames(

@@ -149,3 +149,17 @@ def test_without_a_helper_nothing_is_asked() -> None:
     assert signatures.ask(pending()) is Taken.NO_HELPER
     assert signatures.read() == []
     assert pending().address == HERE
+
+
+def test_what_is_dropped_has_no_answer_and_keeps_its_place(rig: Rig) -> None:
+    for number in range(MAX_OUTSTANDING_MESSAGES + 2):
+        rig.signatures.ask(pending("ada" if number % 2 else "bob"))
+    asked = [question.number for question in rig.asked()]
+    assert len(asked) == MAX_OUTSTANDING_MESSAGES
+    rig.signatures.drop(lambda one: one.user == "ada")
+    assert rig.asked() == []
+    names = [[one.user for one, _ in rig.answer(number)] for number in asked]
+    assert sorted(names) == [[], [], ["bob"], ["bob"]]
+    (last,) = rig.asked()
+    assert [one.user for one, _ in rig.answer(last.number)] == ["bob"]
+    assert rig.signatures.idle
