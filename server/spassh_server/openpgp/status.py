@@ -41,6 +41,10 @@ _FINGERPRINT_SIZE: Final = 40
 _HEX: Final = frozenset("0123456789ABCDEF")
 _VALIDSIG_FIELDS: Final = 10
 """Fingerprint, date, time, end, version, reserved, two algorithms, class, primary."""
+_DIGEST_AT: Final = 7
+_DIGESTS: Final = frozenset({"8", "9", "10", "11", "12", "14"})
+"""SHA-2 and SHA-3. gpg takes SHA-1 as well, by which no recent signature counts any
+more (RFC 9580 section 9.5): two texts with the same digest can be made."""
 
 
 class Signature(NamedTuple):
@@ -106,6 +110,8 @@ def _signature(fields: list[str]) -> Signature:
     if len(fields) != _VALIDSIG_FIELDS:
         raise RefusedError(Verdict.MALFORMED)
     primary, seconds = fields[-1], fields[2]
+    if fields[_DIGEST_AT] not in _DIGESTS:
+        raise RefusedError(Verdict.BAD_SIGNATURE)
     if not is_fingerprint(primary):
         raise RefusedError(Verdict.MALFORMED)
     if not seconds.isascii() or not seconds.isdecimal() or len(seconds) > 12:

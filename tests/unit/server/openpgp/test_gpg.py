@@ -235,6 +235,11 @@ def test_two_secret_keys_are_one_too_many() -> None:
         home.close()
 
 
+def test_a_signature_by_sha_1_is_refused(curve: Party) -> None:
+    message = curve.seal(TEXT, "--digest-algo", "SHA1")
+    assert verdict(curve, message) is Verdict.BAD_SIGNATURE
+
+
 def test_a_file_with_one_public_key_is_looked_at(curve: Party, tmp_path: Path) -> None:
     for words in (("--armor",), ()):
         (tmp_path / "key").write_bytes(

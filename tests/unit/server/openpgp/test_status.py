@@ -42,6 +42,12 @@ def test_a_good_message_says_whose_it_is_and_of_when() -> None:
     assert judge(GOOD, RECIPIENT) == Signature(SIGNER, 1_795_839_818)
 
 
+@pytest.mark.parametrize("digest", ["1", "2", "3", "", "x", "08"])
+def test_a_digest_that_can_be_forged_is_no_good_signature(digest: str) -> None:
+    printed = GOOD.replace(" 22 10 00 ", f" 22 {digest} 00 ")
+    assert verdict(printed) is Verdict.BAD_SIGNATURE
+
+
 @pytest.mark.parametrize(
     "word",
     [
