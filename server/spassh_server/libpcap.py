@@ -5,12 +5,16 @@ What scapy 2.5 to 2.8 does not bind is bound here, all of it in any libpcap sinc
 
 import ctypes
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from scapy.libs import winpcapy as pcap
+from scapy.libs.structures import bpf_insn
 
 from spassh.protocol.fwknop.packet import FIRST, LEAST, MOST
 from spassh.protocol.limits import DATAGRAM_SIZES
+
+from .bpf import Instruction
 
 ERRBUF = 256
 """Bytes of a buffer for an error, as PCAP_ERRBUF_SIZE."""
@@ -55,6 +59,14 @@ class Handle:
         Raises:
             CaptureError: libpcap cannot compile it for this link type, or set it.
         """
+        self.install(self.compile(expression))
+
+    def compile(self, expression: str) -> list[Instruction]:
+        """Return the program of a filter, for this link type.
+
+        Raises:
+            CaptureError: libpcap cannot compile it.
+        """
         program = pcap.bpf_program()
         if pcap.pcap_compile(
             self.pointer,
@@ -65,10 +77,22 @@ class Handle:
         ):
             raise CaptureError(f"{self.name}: filter: {self.problem()}")
         try:
-            if pcap.pcap_setfilter(self.pointer, ctypes.byref(program)):
-                raise CaptureError(f"{self.name}: filter: {self.problem()}")
+            return [
+                Instruction(one.code, one.jt, one.jf, one.k & 0xFFFFFFFF)
+                for one in program.bf_insns[: program.bf_len]
+            ]
         finally:
             pcap.pcap_freecode(ctypes.byref(program))
+
+    def install(self, program: Sequence[Instruction]) -> None:
+        """Let only those frames through that `program` does.
+
+        Raises:
+            CaptureError: libpcap cannot set it.
+        """
+        words = pcap.bpf_program(len(program), spelled(program))
+        if pcap.pcap_setfilter(self.pointer, ctypes.byref(words)):
+            raise CaptureError(f"{self.name}: filter: {self.problem()}")
 
     def next(self) -> int:
         """Go to the next frame; return what pcap_next_ex(3PCAP) does: 1 if there is."""
@@ -96,6 +120,11 @@ class Handle:
         if self.pointer:
             pcap.pcap_close(self.pointer)
             self.pointer = None
+
+
+def spelled(program: Sequence[Instruction]) -> Any:
+    """Return `program` as an array of struct bpf_insn."""
+    return (bpf_insn * len(program))(*program)
 
 
 def error_text(message: bytes | None) -> str:
