@@ -13,9 +13,11 @@ import ctypes
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from struct import pack
 
 from scapy.libs import winpcapy as pcap
 
+from .bpf import Instruction, behind
 from .datagram import DLT_LINUX_SLL, DLT_LINUX_SLL2
 from .libpcap import (
     ERRBUF,
@@ -24,8 +26,10 @@ from .libpcap import (
     error_text,
     filter_expression,
     lib,
+    spelled,
 )
 from .limits import CAPTURE_BUFFER_BYTES, FRAMES_PER_TURN, SNAPLEN
+from .tag_filter import NETWORK, tag_filter
 
 ANY = "any"
 """The interface that stands for all of them, now and later."""
@@ -41,14 +45,17 @@ _REMEDIES = {
 # Where the header LINUX_SLL2 has the number of the interface.
 _SLL2_INDEX = slice(4, 8)
 
-# Linux has it; socket does not name it.
+# Linux has them; socket does not name them.
+_SO_ATTACH_FILTER = 26
 _SO_LOCK_FILTER = 44
 
 
 def open_captures(
-    names: Sequence[str], port: int, *, fwknop: bool = False
+    names: Sequence[str], port: int, *, fwknop: bool = False, tag_key: bytes = b""
 ) -> list["Capture"]:
     """Open what it takes to hear the interfaces `names`; it takes CAP_NET_RAW.
+
+    With `tag_key`, the kernel keeps out what has not the right tag, where it can.
 
     An interface that is not there yet is waited for, and so is one that went away;
     only where libpcap does not tell where a frame came in (before 1.10, and on other
@@ -59,11 +66,12 @@ def open_captures(
             interface.
     """
     if ANY in names or sys.platform == "linux":
-        capture = Capture(ANY, port, () if ANY in names else names, fwknop=fwknop)
+        wanted = () if ANY in names else names
+        capture = Capture(ANY, port, wanted, fwknop=fwknop, tag_key=tag_key)
         if ANY in names or capture.link == DLT_LINUX_SLL2:
             return [capture]
         capture.close()
-    return [Capture(name, port, fwknop=fwknop) for name in names]
+    return [Capture(name, port, fwknop=fwknop, tag_key=tag_key) for name in names]
 
 
 class Capture:
@@ -76,10 +84,12 @@ class Capture:
         names: Sequence[str] = (),
         *,
         fwknop: bool = False,
+        tag_key: bytes = b"",
     ) -> None:
         """Open the capture of datagrams to `port`; it takes CAP_NET_RAW.
 
-        With `fwknop`, packets of fwknop are let through as well.
+        With `fwknop`, packets of fwknop are let through as well. With `tag_key`, the 8
+        bytes of PROTOCOL.md section 3.1, the kernel looks at the tag: see `tagged`.
 
         With `names`, frames of other interfaces than those are left out. It takes
         `any`, and the link type LINUX_SLL2: see whether `link` is that.
@@ -89,13 +99,17 @@ class Capture:
         """
         self.interface = interface
         self._names = frozenset(names)
+        self.tagged = False
+        """Whether the kernel lets no datagram through that has not the right tag."""
         errors = ctypes.create_string_buffer(ERRBUF)
         pointer = pcap.pcap_create(interface.encode(), errors)
         if not pointer:
             raise CaptureError(f"{interface}: {error_text(errors.value)}")
         self._handle = Handle(interface, pointer)
         try:
-            self._open(filter_expression(port, fwknop=fwknop))
+            self._open()
+            self._filter(filter_expression(port, fwknop=fwknop), tag_key, fwknop=fwknop)
+            self._lock_filter()
         except BaseException:
             self.close()
             raise
@@ -104,7 +118,7 @@ class Capture:
         self._fd: int = pcap.pcap_get_selectable_fd(pointer)
         self._index = _index(interface)
 
-    def _open(self, expression: str) -> None:
+    def _open(self) -> None:
         pointer = self._handle.pointer
         pcap.pcap_set_snaplen(pointer, SNAPLEN)
         pcap.pcap_set_promisc(pointer, 0)
@@ -120,22 +134,60 @@ class Capture:
             raise CaptureError(f"{self.interface}: {error_text(errors.value)}")
         if self.interface == ANY:
             pcap.pcap_set_datalink(pointer, DLT_LINUX_SLL2)
+
+    def _filter(self, expression: str, tag_key: bytes, *, fwknop: bool) -> None:
         if self._handle.link in {DLT_LINUX_SLL, DLT_LINUX_SLL2}:
             # What leaves this host is no knock for it. Other link types cannot tell.
             expression = f"inbound and ({expression})"
-        self._handle.filter(expression)
-        self._lock_filter()
+        program = self._handle.compile(expression)
+        link = self._handle.link
+        if tag_key and link in NETWORK:
+            tag = tag_filter(link, tag_key, keep=SNAPLEN, fwknop=fwknop)
+            whole = behind(program, tag)
+            self.tagged = self._kernel_takes(whole)
+            program = whole if self.tagged else program
+        self._handle.install(program)
+
+    def _kernel_takes(self, program: Sequence[Instruction]) -> bool:
+        """Tell whether the kernel can have `program` as the filter of this capture.
+
+        If it cannot, libpcap would apply it here, behind a kernel that lets everything
+        through. The filter by port and size is much the better one then.
+        """
+        if sys.platform != "linux":
+            # The BSDs take 512 instructions.
+            return False
+        words = spelled(program)
+        # It is not the right one yet: libpcap moves its offsets where there are no
+        # headers of a link. But it is as long, and libpcap replaces it.
+        fprog = pack("HP", len(program), ctypes.addressof(words))
+        try:
+            with self._socket() as borrowed:
+                borrowed.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+        except OSError:
+            # Too large for net.core.optmem_max, as a rule.
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _socket(self) -> Iterator[socket.socket]:
+        """Lend the socket that libpcap has on Linux.
+
+        Raises:
+            OSError: the descriptor is no socket.
+        """
+        fd = pcap.pcap_get_selectable_fd(self._handle.pointer)
+        borrowed = socket.socket(fileno=fd)
+        try:
+            yield borrowed
+        finally:
+            borrowed.detach()
 
     def _lock_filter(self) -> None:
         """Keep whoever takes this program over from reading all other traffic."""
         # On another system than Linux the descriptor is no socket, or has no such lock.
-        with contextlib.suppress(OSError):
-            fd = pcap.pcap_get_selectable_fd(self._handle.pointer)
-            borrowed = socket.socket(fileno=fd)
-            try:
-                borrowed.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
-            finally:
-                borrowed.detach()
+        with contextlib.suppress(OSError), self._socket() as borrowed:
+            borrowed.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
 
     def fileno(self) -> int:
         """Return the descriptor that polls readable when a frame is there."""

@@ -19,13 +19,15 @@ def test_nobody_can_take_the_filter_off_a_capture(name: str) -> None:
         f"""
 import errno
 SO_DETACH_FILTER = 27
-with socket.socket(fileno=os.dup(listen("{name}").fileno())) as sock:
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
-    except OSError as error:
-        print(errno.errorcode[error.errno])
+for key in (b"", GATE.tag_key):
+    capture = listen("{name}", tag_key=key)
+    with socket.socket(fileno=os.dup(capture.fileno())) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+        except OSError as error:
+            print(errno.errorcode[error.errno])
 """,
-        "EPERM\n",
+        "EPERM\nEPERM\n",
     )
 
 
@@ -50,6 +52,85 @@ capture.close()
 """,
         "[1, 1, 4, 4] 0\n",
     )
+
+
+@pytest.mark.parametrize("name", ["here", "any"])
+def test_the_kernel_checks_the_tag(name: str) -> None:
+    """A thousand that are right pass, and a thousand with a wrong bit do not."""
+    says(
+        f"""
+add("here")
+capture = listen("{name}", tag_key=GATE.tag_key)
+marks = []
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+    sock.bind(("x-here", 0))
+    for number in range(1000):
+        packet = (ipv4, ipv6)[number % 2]
+        sock.send(ethernet(packet(udp(tagged(1)))))
+        sock.send(ethernet(packet(udp(wrong(tagged(2), number)))))
+        marks += last_bytes(capture)
+    sock.send(ethernet(ipv4(udp(tagged(3)))))
+select.select([capture], [], [], 20)
+marks += last_bytes(capture)
+print(capture.tagged, marks.count(1), marks.count(2), marks[-1], capture.dropped())
+""",
+        "True 1000 0 3 0\n",
+    )
+
+
+def test_the_kernel_checks_the_tag_on_the_loopback_and_without_ethernet() -> None:
+    says(
+        """
+import fcntl
+tun = os.open("/dev/net/tun", os.O_RDWR)
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
+fcntl.ioctl(tun, TUNSETIFF, pack("16sH22x", b"wg0", IFF_TUN | IFF_NO_PI))
+ip("link set wg0 up")
+ip("link set lo up")
+alone, everywhere = (listen(one, tag_key=GATE.tag_key) for one in ("lo", "any"))
+for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        for payload in (wrong(tagged(1), 0), tagged(2)):
+            sock.sendto(payload, (address, PORT))
+for packet in (ipv4, ipv6):
+    for payload in (wrong(tagged(3), 95), tagged(4)):
+        os.write(tun, packet(udp(payload)))
+print(last_bytes(alone), last_bytes(everywhere))
+# Where libpcap does not say where a frame came in: the tunnel is raw IP.
+from spassh_server.capture import Capture
+alone = Capture("wg0", PORT, tag_key=GATE.tag_key)
+for packet in (ipv4, ipv6):
+    for payload in (wrong(tagged(5), 40), tagged(6)):
+        os.write(tun, packet(udp(payload)))
+print(alone.link, alone.tagged, last_bytes(alone))
+""",
+        "[2, 2] [2, 2, 4, 4]\n12 True [6, 6]\n",
+    )
+
+
+def test_a_kernel_without_room_for_it_filters_by_port_and_size() -> None:
+    """User space refuses the same then, and wakes up for it."""
+    done = run_inside(
+        """
+add("here")
+path = "/proc/sys/net/core/optmem_max"
+if not os.path.exists(path):
+    sys.exit("one limit for all")
+for room in ("4096", "20480"):
+    with open(path, "w") as file:
+        file.write(room)
+    capture = listen("here", tag_key=GATE.tag_key, fwknop=True)
+    for payload in (wrong(tagged(1), 1), tagged(2), bytes(SIZE + 1)):
+        send("x-here", ethernet(ipv4(udp(payload))))
+    send("x-here", ethernet(ipv4(udp(tagged(3)))))
+    select.select([capture], [], [], 20)
+    print(capture.tagged, last_bytes(capture))
+"""
+    )
+    if "one limit for all" in done.stderr:
+        pytest.skip("before Linux 6.7, namespaces share net.core.optmem_max")
+    expected = "False [1, 2, 3]\nTrue [2, 3]\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
 def test_what_begins_like_a_packet_of_fwknop_passes_where_it_is_wanted() -> None:

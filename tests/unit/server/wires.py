@@ -11,10 +11,13 @@ from struct import pack, unpack
 
 from unit.server.frames import PORT, ethernet, ipv4, ipv6, udp
 
+from spassh.protocol.packet import Gate
 from spassh_server.capture import Capture, open_captures
 from spassh_server.datagram import parse
 
 ROOT = Path(__file__).parents[3]
+
+GATE = Gate(bytes(range(32)))
 
 SIZE = 192
 """Bytes of a payload that the filter lets through."""
@@ -85,10 +88,31 @@ def vlan(number: int) -> bytes:
     return pack("!HH", 0x8100, number)
 
 
-def listen(*names: str, fwknop: bool = False) -> Capture:
+def listen(*names: str, fwknop: bool = False, tag_key: bytes = b"") -> Capture:
     """Open the one capture for the interfaces `names`."""
-    (capture,) = open_captures(names, PORT, fwknop=fwknop)
+    (capture,) = open_captures(names, PORT, fwknop=fwknop, tag_key=tag_key)
     return capture
+
+
+def tagged(mark: int) -> bytes:
+    """Return a payload with the right tag of `GATE`, and its end full of `mark`."""
+    body = os.urandom(8) + bytes([mark]) * (SIZE - 12)
+    return GATE.tag(body) + body
+
+
+def wrong(payload: bytes, bit: int) -> bytes:
+    """Return `payload` with one bit of its first 12 bytes changed."""
+    at = bit % 96
+    changed = bytes([payload[at // 8] ^ 1 << at % 8])
+    return payload[: at // 8] + changed + payload[at // 8 + 1 :]
+
+
+def last_bytes(capture: Capture) -> list[int]:
+    """Return the last byte of each frame that is there, without waiting."""
+    marks: list[int] = []
+    while some := [frame[-1] for frame in capture.frames()]:
+        marks += some
+    return marks
 
 
 def hear(capture: Capture, last: int) -> Sequence[int]:
