@@ -81,7 +81,7 @@ def run(config: Config, pcap: str = "") -> bool:
     helper = _start_helper(config, account)
     try:
         keys = load_server_keys(config)
-        captures = _open_captures(config, pcap)
+        captures = _open_captures(config, pcap, keys.gate.tag_key)
         poll = select.poll()
         server = control.ControlServer(config.run_dir, poll)
         notifier = Notifier()
@@ -127,10 +127,17 @@ def _open_mark(config: Config) -> int:
         raise DaemonError(f"{path}: {error.strerror}") from error
 
 
-def _open_captures(config: Config, pcap: str) -> Sequence[Capture | CaptureFile]:
+def _open_captures(
+    config: Config, pcap: str, tag_key: bytes
+) -> Sequence[Capture | CaptureFile]:
+    port, fwknop = config.knock_port, config.fwknop
     if pcap:
-        return [CaptureFile(pcap, config.knock_port, fwknop=config.fwknop)]
-    return open_captures(config.interfaces, config.knock_port, fwknop=config.fwknop)
+        return [CaptureFile(pcap, port, fwknop=fwknop)]
+    captures = open_captures(config.interfaces, port, fwknop=fwknop, tag_key=tag_key)
+    if sys.platform == "linux" and not all(one.tagged for one in captures):
+        text = "this kernel does not check the tag of packets: see spasshd(8)"
+        events.say("warning", text=text)
+    return captures
 
 
 def _file_bytes() -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from lab.inside import port_answers
+from lab.knocker import noise
 from lab.knocks import keys_of, sealed
 from lab.network import CLIENT4, SERVER4, SERVER_NAME, Host, wait_for
 from lab.openpgp import Home, Party, end_parties, party
@@ -198,7 +199,10 @@ def test_a_stranger_never_starts_gpg(site: Site, recorded: bytes) -> None:
     message = encode_signed(now_ms(), site.who.seal(b"text"))
     psk = stranger._replace(psk=keys_of(site.client).psk)
     kinds = {
-        "not-ours": [os.urandom(1200), bytes([recorded[0] ^ 1]) + recorded[1:]],
+        "not-ours": [
+            noise(site.spasshd, 1200),
+            recorded[:-1] + bytes([recorded[-1] ^ 1]),
+        ],
         "unauthentic": [
             seal_payload(message, stranger, os.urandom(33)),
             seal_payload(message, psk, os.urandom(33)),
@@ -207,7 +211,8 @@ def test_a_stranger_never_starts_gpg(site: Site, recorded: bytes) -> None:
         "replayed": [recorded],
     }
     # The filter in the kernel lets these through to nobody.
-    for packet in (recorded[:-1], recorded + b"\0", b""):
+    wrong_tag = bytes([recorded[0] ^ 1]) + recorded[1:]
+    for packet in (recorded[:-1], recorded + b"\0", b"", os.urandom(1200), wrong_tag):
         send(site.lab.stranger, SERVER4, packet)
     for outcome, packets in kinds.items():
         for packet in packets:
@@ -222,7 +227,11 @@ def test_a_stranger_never_starts_gpg(site: Site, recorded: bytes) -> None:
 def test_a_packet_for_another_server_is_not_for_this_one(site: Site) -> None:
     before = site.messages_seen()
     datagram = signed(site, site.who.seal, server=bytes(range(9, 41)))
-    site.expect("not-ours", site.client.host, datagram)
+    frames = site.counters()["frames"]
+    send(site.client.host, SERVER4, datagram)
+    # What is sent after it is counted after it, and the tag keeps it out.
+    site.expect("not-ours", site.client.host, noise(site.spasshd, 1200))
+    assert site.counters()["frames"] == frames + 1
     assert site.messages_seen() == before
 
 

@@ -8,6 +8,7 @@ eth0  192.0.2.2 ========= 192.0.2.1    eth0     is not listened to
 from collections.abc import Iterator
 
 import pytest
+from lab.knocker import noise
 from lab.network import SERVER4, Host, wait_for
 from lab.packets import send
 from lab.programs import Client, Spasshd
@@ -130,12 +131,12 @@ def test_an_interface_is_heard_while_it_has_the_name(
 ) -> None:
     wire.plug()
     rename(wire.server, "late0", "other0")
-    send(lab.client_host, LATE, bytes(192))
+    send(lab.client_host, LATE, noise(server))
     rename(wire.server, "other0", "later0")
     # Frames are read in their order: this one comes after the other.
     assert gets_in(client, server, LATE)
     assert not_ours(server) == 0
-    send(lab.client_host, LATE, bytes(192))
+    send(lab.client_host, LATE, noise(server))
     wait_for(lambda: not_ours(server) == 1, "a packet that is not ours")
 
 
@@ -143,10 +144,10 @@ def test_other_interfaces_are_not_listened_to(
     lab: Lab, server: Spasshd, client: Client, wire: Wire
 ) -> None:
     wire.plug()
-    send(lab.client_host, SERVER4, bytes(192))
+    send(lab.client_host, SERVER4, noise(server))
     assert gets_in(client, server, LATE)
     assert not_ours(server) == 0
-    send(lab.client_host, LATE, bytes(192))
+    send(lab.client_host, LATE, noise(server))
     wait_for(lambda: not_ours(server) == 1, "a packet that is not ours")
 
 

@@ -5,6 +5,7 @@ from time import time_ns
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
+from spassh.protocol.limits import ACCESS_DATAGRAM, TAG_SIZE
 from spassh.protocol.packet import ClientKeys, seal
 from spassh.protocol.request import Request
 from spassh_server import config
@@ -15,6 +16,16 @@ from .programs import Spasshd
 
 def now_ms() -> int:
     return time_ns() // 1_000_000
+
+
+def noise(spasshd: Spasshd, size: int = ACCESS_DATAGRAM) -> bytes:
+    """Make a datagram that has the right tag and nothing else that is right.
+
+    The kernel's filter lets it through, and the daemon counts it as `not-ours`.
+    """
+    gate = load_server_keys(config.load(spasshd.config)).gate
+    body = os.urandom(size - TAG_SIZE)
+    return gate.tag(body) + body
 
 
 class Knocker:

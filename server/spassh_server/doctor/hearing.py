@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from spassh.protocol.errors import NotOurs
-from spassh.protocol.limits import ACCESS_DATAGRAM
+from spassh.protocol.limits import ACCESS_DATAGRAM, TAG_SIZE
+from spassh.protocol.packet import Gate
 
 from ..capture import Capture, open_captures
 from ..datagram import parse
@@ -37,16 +38,22 @@ class Hearing(NamedTuple):
 
 
 def listen_to_itself(
-    interfaces: Sequence[str], port: int, frames: Callable[[], int | None]
+    interfaces: Sequence[str],
+    port: int,
+    frames: Callable[[], int | None],
+    gate: Gate | None,
 ) -> Hearing:
-    """Open the capture as the daemon does, and send one datagram to the loopback.
+    """Open a capture like the daemon's, and send one datagram to the loopback.
 
-    The datagram is noise of the size of a knock: to the daemon it is `not-ours`.
+    The datagram is noise of the size of a knock, behind the tag that the kernel looks
+    at for the daemon: to that it is `not-ours`.
 
     Args:
         interfaces: those of the configuration.
         port: the UDP port for knocks.
         frames: returns how many frames the daemon has counted, or None.
+        gate: the server's, or None if its key cannot be read. Then nothing can be said
+            of the daemon.
     """
     try:
         # As the daemon; and the loopback, for which a datagram can be sent from here.
@@ -54,8 +61,9 @@ def listen_to_itself(
     except CaptureError as error:
         return Hearing(str(error), error.hint)
     try:
-        before = frames()
-        noise = os.urandom(ACCESS_DATAGRAM)
+        before = None if gate is None else frames()
+        noise = os.urandom(ACCESS_DATAGRAM - TAG_SIZE)
+        noise = (os.urandom(TAG_SIZE) if gate is None else gate.tag(noise)) + noise
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.sendto(noise, (_ADDRESS, port))

@@ -7,6 +7,7 @@ from contextlib import suppress
 import psutil
 
 from spassh.protocol.finding import Finding, Result
+from spassh.protocol.packet import Gate
 from spassh.timekeeping import is_synchronised
 
 from .. import control
@@ -14,6 +15,7 @@ from ..accounts import find_account
 from ..answer import daemon_state
 from ..clock import booted_ms, monotonic_ms, now_ms, wall_clock
 from ..config import Config
+from ..daemon import load_server_keys
 from ..firewall import Firewall, FirewallError, Settings
 from ..firewall.detours import find_detours
 from ..firewall.foreign import Foreign
@@ -103,7 +105,10 @@ def visit(settings: Config) -> Iterator[Finding]:
     down = down_interfaces(settings.interfaces)
     yield from judge_interfaces(settings, missing_interfaces(settings), down)
     hearing = listen_to_itself(
-        settings.interfaces, settings.knock_port, lambda: _frames(settings)
+        settings.interfaces,
+        settings.knock_port,
+        lambda: _frames(settings),
+        _gate(settings),
     )
     yield judge_hearing(settings, hearing, commands)
     problem = state["store_problem"] if state else ""
@@ -177,6 +182,13 @@ def _look_at_store(
         return  # It was told with the configuration.
     disk = look_at_disk(settings.state_dir)
     yield from judge_store(settings.state_dir, disk, account, problem, commands)
+
+
+def _gate(settings: Config) -> Gate | None:
+    """Return what the server's key makes, or None: it was told with the rest."""
+    with suppress(ConfigError):
+        return load_server_keys(settings).gate
+    return None
 
 
 def _frames(settings: Config) -> int | None:
