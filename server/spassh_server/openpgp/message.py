@@ -22,8 +22,6 @@ QUESTION_SIZE: Final = _NUMBER.size + MAX_MESSAGE
 ANSWER_SIZE: Final = _ANSWER.size + MAX_TEXT
 """Most bytes of an answer."""
 
-_HEX_SIZE: Final = 40
-
 
 class HelperMessageError(Exception):
     """The other side does not keep the rules; nothing that it says can be believed."""
