@@ -1,7 +1,8 @@
 """What a stranger's packet costs the listener, which drops it and says nothing.
 
-Each kind has the right size and form, so that it passes the kernel's filter, and is
-judged as the daemon does it: parse, then one format after the other.
+Each kind has the right size and form, and is judged as the daemon does it: parse, then
+one format after the other. Of the native kind, the kernel lets none through where it
+can check the tag: see `junk_flood`.
 """
 
 import os

@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(_ROOT, "tests"))
 
 import first_syn
 import junk
+import junk_flood
 import logins
 import opening
 import relaying
@@ -65,6 +66,8 @@ class Bench:
         with self.network() as network:
             yield opening.measure(network, self.path, self.runs(30))
         yield junk.measure(self.runs(20))
+        with self.network() as network:
+            yield junk_flood.measure(network, self.path, self.runs(5))
         yield relaying.measure(self.bin_dirs["pypi"], self.runs(7))
 
 
