@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -178,8 +177,7 @@ def test_no_more_than_two_are_looked_at_at_once(start: Start, tmp_path: Path) ->
 
     def wait(number: int, message: bytes) -> Answer:
         (tmp_path / f"begun{number}").touch()
-        while not gate.exists():
-            time.sleep(0.01)
+        wait_for(gate.exists, "the gate to open")
         return good(number, message)
 
     running = start(wait)
@@ -255,7 +253,7 @@ def test_it_leaves_with_the_listener_and_leaves_nothing_behind(
     def hang(number: int, _: bytes) -> Answer:
         (tmp_path / "new").write_text(str(os.getpid()))
         os.rename(tmp_path / "new", tmp_path / f"pid{number}")
-        time.sleep(60)
+        signal.pause()
         raise AssertionError
 
     running = start(hang)
