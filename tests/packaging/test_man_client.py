@@ -12,6 +12,7 @@ import pytest
 from lab.transfers import TRANSFERS
 
 from spassh import errors, fwknop_profile, profile
+from spassh.ends import CHUNK
 from spassh.protocol.fwknop.digests import DEFAULT_DIGEST, DIGESTS
 from spassh.protocol.fwknop.keys import MAX_HMAC_KEY, MAX_KEY
 from spassh.protocol.limits import DEFAULT_KNOCK_PORT
@@ -203,6 +204,11 @@ def test_the_page_has_the_limits_of_the_profile() -> None:
         65535,
     ):
         assert f" {number}." in page
+
+
+def test_the_page_says_how_much_a_relay_holds() -> None:
+    text = " ".join(read("spassh.1").split())
+    assert f"at most {CHUNK // 1024} KiB in each direction" in text
 
 
 # What the program says
