@@ -17,10 +17,13 @@ from spassh_server.privsep.message import (
     SIZE,
     USER_FILE,
     Answer,
+    Connection,
     GrantMessage,
     ListUsers,
     MessageError,
     Ping,
+    Proof,
+    Protect,
     Revoke,
     RunMessage,
     decode_answer,
@@ -29,6 +32,8 @@ from spassh_server.privsep.message import (
     encode_grant,
     encode_list_users,
     encode_ping,
+    encode_proof,
+    encode_protect,
     encode_revoke,
     encode_run,
 )
@@ -59,6 +64,14 @@ wishes = (
     st.builds(GrantMessage, numbers, grants, st.integers(1, 0xFFFFFFFF), names)
     | st.builds(ListUsers, numbers)
     | st.builds(Ping, numbers)
+    | st.builds(Protect, numbers)
+    | st.builds(
+        Proof,
+        numbers,
+        st.builds(
+            Connection, addresses, st.integers(1, 65535), st.integers(1, 65535)
+        ),
+    )
     | st.builds(Revoke, numbers, names, st.just(b""), st.booleans())
     | st.builds(Revoke, numbers, st.just(""), addresses | st.just(b""), st.booleans())
     | st.builds(RunMessage, numbers, names, addresses, argvs.map(tuple), names)
@@ -98,6 +111,8 @@ def encode(message: Any) -> bytes:
         GrantMessage: encode_grant,
         ListUsers: lambda one: encode_list_users(one.number),
         Ping: lambda one: encode_ping(one.number),
+        Proof: encode_proof,
+        Protect: lambda one: encode_protect(one.number),
         Revoke: encode_revoke,
         RunMessage: encode_run,
         Answer: encode_answer,
