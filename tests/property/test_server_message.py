@@ -68,9 +68,7 @@ wishes = (
     | st.builds(
         Proof,
         numbers,
-        st.builds(
-            Connection, addresses, st.integers(1, 65535), st.integers(1, 65535)
-        ),
+        st.builds(Connection, addresses, st.integers(1, 65535), st.integers(1, 65535)),
     )
     | st.builds(Revoke, numbers, names, st.just(b""), st.booleans())
     | st.builds(Revoke, numbers, st.just(""), addresses | st.just(b""), st.booleans())
