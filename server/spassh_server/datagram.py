@@ -23,10 +23,9 @@ LINK_TYPES: Final = frozenset(
 )
 """Every link type that `parse` knows."""
 
-_IPV4 = 0x0800
-_IPV6 = 0x86DD
-_VLAN = (0x8100, 0x88A8)
-_MAX_VLAN_TAGS = 2
+_IP = (b"\x08\x00", b"\x86\xdd")
+"""The types of Ethernet that are IPv4 and IPv6."""
+_VLAN = (b"\x81\x00", b"\x88\xa8")
 
 # IPv4: version and header length, total length, fragment field, protocol, source
 _IP4 = Struct("!BxHxxHxB2x4s")
@@ -77,32 +76,26 @@ def parse(frame: bytes, link: int, port: int) -> Datagram:
 
 def _network_offset(frame: bytes, link: int) -> int:
     """Return where the IP header begins."""
-    if link in DLT_RAW:
-        return 0
-    if link in {DLT_NULL, DLT_LOOP}:
-        return 4  # the address family, in whatever byte order the capturing host has
-    if link == DLT_LINUX_SLL:
-        return _after_ethertype(frame, 14, 16)
+    # The usual ones first: a flood of junk comes this far.
     if link == DLT_LINUX_SLL2:
-        return _after_ethertype(frame, 0, 20)
-    if link == DLT_ETHERNET:
-        return _ethernet_offset(frame)
-    raise NotOurs("unknown link type")
-
-
-def _ethernet_offset(frame: bytes) -> int:
-    at = 12
-    for _ in range(_MAX_VLAN_TAGS):
-        if int.from_bytes(frame[at : at + 2], "big") not in _VLAN:
-            break
-        at += 4
-    return _after_ethertype(frame, at, at + 2)
-
-
-def _after_ethertype(frame: bytes, at: int, header: int) -> int:
-    if int.from_bytes(frame[at : at + 2], "big") not in {_IPV4, _IPV6}:
+        kind, at = frame[:2], 20
+    elif link == DLT_ETHERNET:
+        kind, at = frame[12:14], 14
+        if kind in _VLAN:
+            kind, at = frame[16:18], 18
+            if kind in _VLAN:
+                kind, at = frame[20:22], 22
+    elif link == DLT_LINUX_SLL:
+        kind, at = frame[14:16], 16
+    elif link in {DLT_NULL, DLT_LOOP}:
+        return 4  # the address family, in whatever byte order the capturing host has
+    elif link in DLT_RAW:
+        return 0
+    else:
+        raise NotOurs("unknown link type")
+    if kind not in _IP:
         raise NotOurs("not IP")
-    return header
+    return at
 
 
 def _ipv4(frame: bytes, at: int) -> tuple[bytes, int, int]:

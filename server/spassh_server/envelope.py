@@ -51,8 +51,8 @@ class Envelope:
     """Tries each configured format. The first that claims a payload decides."""
 
     def __init__(self, openers: Sequence[Opener]) -> None:
-        """Take the formats, the cheapest to reject first."""
-        self._openers = tuple(openers)
+        """Take the formats, at least one, the cheapest to reject first."""
+        *self._openers, self._last = openers
 
     def open(self, payload: bytes) -> Opened:
         """Open `payload` with the format that it has.
@@ -65,4 +65,4 @@ class Envelope:
                 return opener.open(payload)
             except NotOurs:
                 continue
-        raise NotOurs("no format claims it")
+        return self._last.open(payload)

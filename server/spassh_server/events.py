@@ -229,17 +229,18 @@ class Limiter:
 
     def say(self, event: str, **fields: object) -> bool:
         """Write a line unless there were too many in this second; tell whether."""
-        room = self._has_room()
+        room = self.has_room()
         if room:
             say(event, **fields)
         return room
 
     def error(self, text: object, hint: str = "") -> None:
         """Write an error unless there were too many lines in this second."""
-        if self._has_room():
+        if self.has_room():
             error(text, hint)
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Take the room for one line, or count it as suppressed; tell which."""
         second = int(self._monotonic())
         if second != self._second:
             self._second, self._lines = second, 0

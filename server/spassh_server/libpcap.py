@@ -47,6 +47,7 @@ class Handle:
         self.pointer = pointer
         self._header = ctypes.POINTER(pcap.pcap_pkthdr)()
         self._data = ctypes.POINTER(ctypes.c_ubyte)()
+        self._places = ctypes.byref(self._header), ctypes.byref(self._data)
 
     @property
     def link(self) -> int:
@@ -96,11 +97,9 @@ class Handle:
 
     def next(self) -> int:
         """Go to the next frame; return what pcap_next_ex(3PCAP) does: 1 if there is."""
-        return int(
-            pcap.pcap_next_ex(
-                self.pointer, ctypes.byref(self._header), ctypes.byref(self._data)
-            )
-        )
+        # Not through int(), nor with new references: a flood of junk comes this far.
+        got: int = pcap.pcap_next_ex(self.pointer, *self._places)
+        return got
 
     def frame(self) -> bytes:
         """Copy the frame that `next` went to."""

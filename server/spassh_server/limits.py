@@ -50,6 +50,10 @@ FRAMES_PER_TURN: Final = 32
 """Frames read from one capture before the others, signals and answers get a turn. With
 more, the granter would be done with MAX_OUTSTANDING_GRANTS and wait for us."""
 
+MAX_REPEATS: Final = 4096
+"""Rejected packets that are known again by their bytes: some 2 MB of memory, and 8 if
+all of them were large."""
+
 SNAPLEN: Final = 2048
 """Bytes of a frame that libpcap keeps: the largest datagram and every header before."""
 CAPTURE_BUFFER_BYTES: Final = 4 * 1024 * 1024

@@ -27,6 +27,7 @@ from .firewall import Width
 from .libpcap import CaptureError
 from .limits import (
     MAX_OUTSTANDING_GRANTS,
+    MAX_REPEATS,
     REQUEST_BURST,
     REQUESTS_PER_SECOND,
     SYNC_QUIET_MS,
@@ -40,6 +41,7 @@ from .privsep import message
 from .privsep.message import Answer
 from .quota import RequestQuota
 from .reload import Reload
+from .repeats import Repeats
 from .report import Report
 from .settle import settle
 from .signatures import Signatures, Taken
@@ -87,6 +89,7 @@ class Listener:
             config.knock_port,
             Envelope(self._openers()),
             store,
+            Repeats(MAX_REPEATS),
             RequestQuota(REQUEST_BURST, REQUESTS_PER_SECOND),
             _NO_WIDTHS,
         )
@@ -348,6 +351,7 @@ class Listener:
         if users is None:
             return
         self._opener.users = users
+        self._world.repeats.clear()
         self._asking.keep(users.by_name)
         for warning in lax_keys(users.by_name.values()):
             events.say("warning", text=warning)

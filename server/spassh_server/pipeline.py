@@ -16,6 +16,7 @@ from .envelope import Envelope, Opened
 from .firewall import Width
 from .policy import Approval, Approvals, Order, Refusal, decide_all
 from .quota import RequestQuota
+from .repeats import Known, Repeats
 from .replay import IDENTITY_SIZE, Entry
 
 
@@ -35,6 +36,7 @@ class World(NamedTuple):
     knock_port: int
     envelope: Envelope
     replay: Admission
+    repeats: Repeats
     quota: RequestQuota
     widths: frozenset[Width]
     """What the packet filter of this host can enforce."""
@@ -91,13 +93,18 @@ def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
         PacketError: not an authentic packet. Count it, and say nothing to anybody.
     """
     datagram = parse(frame, link, world.knock_port)
+    known = world.repeats.find(datagram.payload)
+    rejected = known and _rejected(known, datagram.source, now, world)
+    if rejected:
+        return rejected
     opened: Opened = world.envelope.open(datagram.payload)
     source, request, user = datagram.source, opened.request, opened.user
     entry = Entry(opened.identity[:IDENTITY_SIZE], request.time)
-    try:
-        world.replay.check(entry, source, now)
-    except PacketError as error:
-        return Rejected(user.name, source, error)
+    known = Known(user.name, entry)
+    rejected = _rejected(known, source, now, world)
+    if rejected:
+        world.repeats.add(datagram.payload, known)
+        return rejected
     # Behind the check: who sends a user's old packets again must not use the user's
     # quota up. Before it is remembered: one user must not fill the memory of all.
     if not world.quota.take(user.name, now):
@@ -106,3 +113,11 @@ def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
     if opened.signed is not None and user.gnupg:
         return Pending(opened, datagram, *opened.signed, now)
     return decide_all(opened, datagram, now, world.widths)
+
+
+def _rejected(known: Known, source: bytes, now: int, world: World) -> Rejected | None:
+    try:
+        world.replay.check(known.entry, source, now)
+    except PacketError as error:
+        return Rejected(known.user, source, error)
+    return None

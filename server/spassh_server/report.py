@@ -26,7 +26,9 @@ class Report:
     def denied(self, event: str, user: str, address: bytes, reason: str) -> None:
         """Say what was not done, and why: `refused`, `stale`, `replayed`, `failed`."""
         self.count(event)
-        self._other.say(event, user=user, address=text(address), reason=reason)
+        # In a flood of these, to spell a line is the work that is saved.
+        if self._other.has_room():
+            events.say(event, user=user, address=text(address), reason=reason)
 
     def granted(self, approval: Approval) -> None:
         """Say who may reach what."""

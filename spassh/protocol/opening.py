@@ -61,9 +61,9 @@ def open_datagram(
     """
     if len(datagram) not in DATAGRAM_SIZES:
         raise NotOurs("size")
-    parts = split(datagram)
-    if not compare_digest(keys.gate.mac(datagram[:-MAC_SIZE]), parts.mac):
+    if not compare_digest(keys.gate.mac(datagram[:-MAC_SIZE]), datagram[-MAC_SIZE:]):
         raise NotOurs("mac")
+    parts = split(datagram)
     # Where the kernel filter checks the tag this is true already; elsewhere the same
     # datagrams must be refused, or the two would differ on what a datagram is.
     if not compare_digest(keys.gate.tag(parts.ephemeral), parts.tag):

@@ -40,7 +40,9 @@ def test_a_format_that_claims_a_payload_and_fails_decides_too(
     assert other.seen == []
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("count", [1, 3])
 def test_what_no_format_claims_is_not_ours(count: int) -> None:
-    with pytest.raises(NotOurs, match="no format claims it"):
-        Envelope([Format(NotOurs("size"))] * count).open(b"payload")
+    formats = [Format(NotOurs("size")) for _ in range(count)]
+    with pytest.raises(NotOurs):
+        Envelope(formats).open(b"payload")
+    assert all(one.seen == [b"payload"] for one in formats)

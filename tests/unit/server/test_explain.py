@@ -40,6 +40,7 @@ from spassh_server.pipeline import World, consider
 from spassh_server.policy import Approval, Order, rules
 from spassh_server.ports import Port
 from spassh_server.quota import RequestQuota
+from spassh_server.repeats import Repeats
 from spassh_server.replay import ReplayMemory
 from spassh_server.users import Users
 
@@ -293,6 +294,7 @@ def test_what_is_told_is_what_the_daemon_does(
         PORT,
         Envelope([NativeOpener(SERVER, place.users)]),
         ReplayMemory(9, 0),
+        Repeats(9),
         RequestQuota(9, 9),
         EVERY_WIDTH,
     )

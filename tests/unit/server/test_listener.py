@@ -606,6 +606,19 @@ class TestUsers:
         assert log(capsys)[-1] == "reloaded users=1"
         assert rig.notifier.told == ["READY=1"]
 
+    def test_who_is_gone_is_unknown_also_by_a_recorded_packet(self, rig: Rig) -> None:
+        rig.begin()
+        rig.users(user())
+        recorded = sealed(access(time=0))
+        rig.frames(recorded, recorded)
+        assert rig.counters["stale"] == 2
+        rig.listener._read_signals(bytes([signal.SIGHUP]))
+        rig.hand_over(rig.asked()[-1].number)
+        assert not rig.listener._opener.users.by_name
+        rig.frames(recorded)
+        assert rig.counters["stale"] == 2
+        assert rig.counters["unauthentic"] == 1
+
     def test_are_taken_over_anew_at_the_verb_which_is_told_the_errors(
         self, rig: Rig
     ) -> None:

@@ -36,12 +36,13 @@ from spassh.protocol.limits import WINDOW_MS
 from spassh.protocol.request import Request
 from spassh_server.commands import Command
 from spassh_server.datagram import DLT_ETHERNET
-from spassh_server.envelope import Envelope
+from spassh_server.envelope import Envelope, Opened
 from spassh_server.firewall import Grant, Width
 from spassh_server.openers.native import NativeOpener
 from spassh_server.pipeline import Decision, Pending, Rejected, World, consider
 from spassh_server.policy import Approval, Order, Refusal
 from spassh_server.quota import RequestQuota
+from spassh_server.repeats import Repeats
 from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
@@ -67,7 +68,12 @@ class Server:
         self.opener = NativeOpener(SERVER, Users(list(who) or [user()]))
         quota = RequestQuota(burst, 1)
         self.world = World(
-            PORT, Envelope([self.opener]), self.replay, quota, EVERY_WIDTH
+            PORT,
+            Envelope([self.opener]),
+            self.replay,
+            Repeats(8),
+            quota,
+            EVERY_WIDTH,
         )
 
     def consider(
@@ -125,6 +131,56 @@ def test_the_same_packet_from_elsewhere_is_a_replay(server: Server) -> None:
     assert decision.source == THERE
     assert isinstance(decision.error, Replayed)
     assert not decision.error.same_source
+
+
+class Counting:
+    """Counts how often a datagram is opened: each time is a key exchange."""
+
+    def __init__(self, opener: NativeOpener) -> None:
+        self.opener = opener
+        self.opened = 0
+
+    def open(self, payload: bytes) -> Opened:
+        self.opened += 1
+        return self.opener.open(payload)
+
+
+@pytest.mark.parametrize("offset", [0, -WINDOW_MS - 1])
+def test_a_recorded_packet_is_opened_for_the_first_replay_alone(
+    server: Server, offset: int
+) -> None:
+    counting = Counting(server.opener)
+    server.world = server.world._replace(envelope=Envelope([counting]))
+    packet = sealed(access(time=NOW + offset))
+    first = server.consider(packet, source="198.51.100.9")
+    assert isinstance(first, Rejected) == bool(offset)
+    once = [server.consider(packet) for _ in range(20)]
+    assert counting.opened == (1 if offset else 2)
+    assert all(isinstance(one, Rejected) and one.user == "ada" for one in once)
+    assert len({str(one.error) for one in once if isinstance(one, Rejected)}) == 1
+
+
+def test_what_was_too_early_is_accepted_in_its_time(server: Server) -> None:
+    packet = sealed(access(time=NOW + 2 * WINDOW_MS))
+    for _ in range(2):
+        assert isinstance(server.consider(packet), Rejected)
+    decision = server.consider(packet, now=NOW + 2 * WINDOW_MS)
+    assert isinstance(decision, Approval)
+    assert len(server.replay) == 1
+
+
+def test_a_replay_from_elsewhere_is_told_from_a_duplicate(server: Server) -> None:
+    packet = sealed()
+    server.consider(packet)
+    seen = [server.consider(packet, source=one) for one in ["198.51.100.9"] * 2]
+    seen += [server.consider(packet) for _ in range(2)]
+    errors = [one.error for one in seen if isinstance(one, Rejected)]
+    assert [isinstance(error, Replayed) and error.same_source for error in errors] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("offset", [-WINDOW_MS - 1, WINDOW_MS + 1, -NOW])
@@ -223,7 +279,7 @@ def test_a_frame_that_is_none_raises_and_never_reaches_the_formats() -> None:
 
     never: Any = Never()
     quota = RequestQuota(1, 1)
-    world = World(PORT, Envelope([never]), Watched(8), quota, EVERY_WIDTH)
+    world = World(PORT, Envelope([never]), Watched(8), Repeats(8), quota, EVERY_WIDTH)
     for frame in (b"", ethernet(ipv4(udp(sealed(), port=PORT + 1))), os.urandom(300)):
         with pytest.raises(NotOurs):
             consider(frame, DLT_ETHERNET, NOW, world)

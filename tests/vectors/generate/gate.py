@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from hashlib import shake_128
 
 from spassh.protocol.hashing import blake2s
+from spassh.protocol.limits import MAC_SIZE
 from spassh.protocol.packet import Gate
 
 from .common import OTHER_SERVER, SERVER, Vector, access, flip, message, vector
@@ -88,5 +89,6 @@ def vectors() -> Iterator[Vector]:
 def _version_2_gate() -> Gate:
     gate = Gate(SERVER.public)
     gate.tag_key = blake2s(b"spassh 2 tag" + SERVER.public, digest_size=8).digest()
-    gate._mac_key = blake2s(b"spassh 2 mac" + SERVER.public).digest()
+    key = blake2s(b"spassh 2 mac" + SERVER.public).digest()
+    gate._mac = blake2s(digest_size=MAC_SIZE, key=key)
     return gate

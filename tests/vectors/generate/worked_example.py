@@ -81,7 +81,7 @@ def packet() -> tuple[list[tuple[str, bytes]], bytes]:
     gate = Gate(SERVER.public)
     step("tag key", gate.tag_key)
     tag = step("tag", gate.tag(e))
-    step("mac key", gate._mac_key)
+    step("mac key", gate.mac_key)
     body = tag + e + static + sealed
     mac = step("mac", gate.mac(body))
     return steps, step("datagram", body + mac)
