@@ -26,7 +26,9 @@ class Figures(NamedTuple):
 
     @property
     def ratio(self) -> float | None:
-        return self.median / median(self.baseline) if self.baseline else None
+        """How often the baseline's median this one is; none of nothing."""
+        base = median(self.baseline) if self.baseline else 0.0
+        return self.median / base if base else None
 
     def row(self) -> str:
         ratio = "-" if self.ratio is None else f"{self.ratio:.2f}"

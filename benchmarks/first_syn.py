@@ -1,16 +1,13 @@
 """How often the first SYN is answered, on a clean link: if not, 80 ms are lost."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
+from accepting import accept
 from figures import Figures
 from lab.network import SERVER_NAME, Network
 from lab.programs import Client, Spasshd
 
 _PORT = "22"
-_HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def measure(network: Network, path: Callable[[str], str], tries: int) -> list[Figures]:
@@ -18,12 +15,7 @@ def measure(network: Network, path: Callable[[str], str], tries: int) -> list[Fi
     spasshd = Spasshd(network.server, path("spasshd"), "--protect", f"tcp/{_PORT}")
     spasshd.start()
     # No sshd: those of today resent connections that come to nothing.
-    accepting = network.server.popen(
-        [sys.executable, os.path.join(_HERE, "accept.py"), _PORT],
-        stdout=subprocess.PIPE,
-    )
-    assert accepting.stdout
-    assert accepting.stdout.readline() == b"ready\n"
+    accept(network.server, int(_PORT))
     client = Client(network.client, path("home"), "")
     client.accept(spasshd.invite("bench"))
     once = 0
