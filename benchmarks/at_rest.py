@@ -61,7 +61,7 @@ def measure(network: Network, path: Callable[[str], str]) -> list[Figures]:
     _send(network, Site(network.server, SERVER4, spasshd), sealed(client))
     name = f"memory (PSS) after {_PACKETS} packets, beside at rest"
     full = [processes.megabytes(processes.of(ours[0]))]
-    figures.append(Figures(name, full, idle, "ratio about 1", "MB"))
+    figures.append(Figures(name, full, idle, "ratio about 1", "MB", "at rest"))
     fwknopd.stop()
     spasshd.running.stop()
     spasshd.verb("stop", "--open")

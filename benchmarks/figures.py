@@ -13,6 +13,10 @@ class Figures(NamedTuple):
     """The same moments with the other program; empty if there is none."""
     target: str
     unit: str = "ms"
+    beside: str = "fwknopd"
+    """What the baseline is of."""
+    more: bool = False
+    """Whether more is better."""
 
     @property
     def median(self) -> float:
@@ -45,6 +49,9 @@ class Figures(NamedTuple):
             "median": self.median,
             "p95": self.p95,
             "unit": self.unit,
+            "baseline": median(self.baseline) if self.baseline else None,
+            "beside": self.beside if self.baseline else None,
+            "more": self.more,
             "runs": len(self.values),
             "target": self.target,
         }

@@ -43,7 +43,7 @@ def measure(network: Network, path: Callable[[str], str]) -> list[Figures]:
             spasshd.edit("backend =", "ipset = false\nbackend =")
         rate = [_by_spasshd(network, spasshd, each)]
         name = f"grants in a second, {label}"
-        figures.append(Figures(name, rate, baseline, target, ""))
+        figures.append(Figures(name, rate, baseline, target, "/s", more=True))
     return figures
 
 

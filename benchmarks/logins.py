@@ -11,6 +11,7 @@ from stage import Stage
 _TRIES = 20
 """Knocks from which the sleep of fwknop's recipe is found."""
 
+_PLAIN = "plain ssh"
 _NO_SLOWER = "ratio at most 1.00"
 _A_LITTLE_SLOWER = "median at most 25 ms over plain ssh"
 _FIVE_TIMES_LESS = "ratio at most 0.20"
@@ -21,7 +22,7 @@ def measure(stage: Stage, runs: int) -> list[Figures]:
     opening = _opening_by_fwknop(stage)
     sleep = math.ceil(100 * max(opening) / 1000) / 100
     ways = {
-        "plain ssh": stage.plain(),
+        _PLAIN: stage.plain(),
         "spassh, pypi, socket passed": stage.spassh("pypi", fdpass=True),
         "spassh, pypi, relay": stage.spassh("pypi", fdpass=False),
         "spassh, debian, socket passed": stage.spassh("debian", fdpass=True),
@@ -32,7 +33,7 @@ def measure(stage: Stage, runs: int) -> list[Figures]:
     times: dict[str, list[float]] = json.loads(
         stage.run("interleave.py", str(runs), text=commands)
     )
-    plain = times.pop("plain ssh")
+    plain = times.pop(_PLAIN)
     *ours, recipe = times
     added = {
         name: [one - other for one, other in zip(found, plain, strict=True)]
@@ -44,8 +45,12 @@ def measure(stage: Stage, runs: int) -> list[Figures]:
     ]
     for name in ours:
         target = _NO_SLOWER if "pypi" in name else _A_LITTLE_SLOWER
-        figures.append(Figures(f"ssh host true, {name}", times[name], plain, target))
-    figures.append(Figures(f"ssh host true, {recipe}", times[recipe], plain, ""))
+        figures.append(
+            Figures(f"ssh host true, {name}", times[name], plain, target, beside=_PLAIN)
+        )
+    figures.append(
+        Figures(f"ssh host true, {recipe}", times[recipe], plain, "", beside=_PLAIN)
+    )
     return figures + [
         Figures(
             f"added time / fwknop's, {name}",

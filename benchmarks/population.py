@@ -40,7 +40,7 @@ def measure(network: Network, path: Callable[[str], str], runs: int) -> list[Fig
     for count in _USERS[1:]:
         name = f"the same, {count} users beside 1"
         target = "ratio 0.90 to 1.10"
-        figures.append(Figures(name, found[count], found[1], target))
+        figures.append(Figures(name, found[count], found[1], target, beside="1 user"))
     return figures
 
 

@@ -119,12 +119,14 @@ def measure(bin_dir: str, runs: int) -> list[Figures]:
                 [one.wall for one in ours],
                 [one.wall for one in nc],
                 _WALL,
+                beside="nc",
             ),
             Figures(
                 f"relay / nc: CPU of a GB {words}",
                 [one.cpu for one in ours],
                 [one.cpu for one in nc],
                 _CPU,
+                beside="nc",
             ),
         ]
     return figures

@@ -5,18 +5,25 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(_ROOT, "tests"))
+sys.path[:0] = [os.path.join(_ROOT, "tests"), os.path.join(_ROOT, "scripts")]
 
+import at_rest
 import first_syn
+import flooded
+import grants
 import junk
 import junk_flood
 import logins
 import opening
+import population
 import relaying
+import report
 import startup
 import throughput
 from figures import HEADER, Figures
@@ -65,6 +72,14 @@ class Bench:
             yield first_syn.measure(network, self.path, self.runs(100))
         with self.network() as network:
             yield opening.measure(network, self.path, self.runs(30))
+        with self.network() as network:
+            yield flooded.measure(network, self.path, self.runs(3))
+        with self.network() as network:
+            yield population.measure(network, self.path, self.runs(5))
+        with self.network() as network:
+            yield grants.measure(network, self.path)
+        with self.network() as network:
+            yield at_rest.measure(network, self.path)
         yield junk.measure(self.runs(20))
         with self.network() as network:
             yield junk_flood.measure(network, self.path, self.runs(5))
@@ -75,6 +90,11 @@ def main() -> None:
     """Print the table, and write it as JSON if that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="write them to docs/speed.json, and what the README shows of them",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="a quarter of the runs: for a first look"
     )
@@ -88,9 +108,31 @@ def main() -> None:
             figures += found
             for one in found:
                 print(one.row(), flush=True)
+    made = {
+        "command": "sudo scripts/bench" + (" --quick" if options.quick else ""),
+        "environment": opening.environment(),
+        "date": time.strftime("%Y-%m-%d"),
+        "figures": [one.as_dict() for one in figures],
+    }
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump([one.as_dict() for one in figures], file, indent=2)
+        _write(options.json, json.dumps(made, indent=2) + "\n")
+    if options.record:
+        _record(made)
+
+
+def _record(made: dict[str, Any]) -> None:
+    docs = os.path.join(_ROOT, "docs")
+    _write(os.path.join(docs, "speed.json"), json.dumps(made, indent=2) + "\n")
+    _write(os.path.join(docs, "pictures", "speed.svg"), report.picture(made))
+    readme = os.path.join(_ROOT, "README.md")
+    with open(readme, encoding="utf-8") as file:
+        text = file.read()
+    _write(readme, report.in_readme(text, made))
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 if __name__ == "__main__":

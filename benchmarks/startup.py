@@ -31,7 +31,9 @@ def measure(bin_dirs: dict[str, str], runs: int) -> list[Figures]:
                 knocks.append(_first_packet(bin_dir, environment, sock))
                 bare.append(_bare(bin_dir))
         name = f"spassh proxy: start to first packet, {stack}"
-        figures.append(Figures(name, knocks[1:], bare[1:], _TARGETS[stack]))
+        figures.append(
+            Figures(name, knocks[1:], bare[1:], _TARGETS[stack], beside="python")
+        )
     return figures
 
 

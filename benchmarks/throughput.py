@@ -41,6 +41,8 @@ def measure(stage: Stage, runs: int) -> list[Figures]:
             rates[other][direction],
             target,
             "MB/s",
+            other,
+            more=True,
         )
         for (way, other, direction), target in _TARGETS.items()
     ]
