@@ -33,6 +33,8 @@ VERSIONS = (4, 6)
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 PATIENCE = 5.0
+_DATAGRAMS = 10
+"""As many are sent within the time in which one has to be refused."""
 """Seconds to wait for an answer that should come. It is over as soon as one does."""
 # A veth answers in the system call that sends: this is some hundred times as long.
 _SILENCE_SECONDS = 0.03
@@ -235,12 +237,19 @@ class Network:
     def _is_refused(self, source: str, port: int, patience: float) -> bool:
         with self.client_socket(source, socket.SOCK_DGRAM) as sock:
             sock.connect((_server(source), port))
-            sock.send(b"knock")
             poll = select.poll()
             poll.register(sock, select.POLLIN)
-            if not poll.poll(patience * 1000):
-                return False
-            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            # Again and again: the kernel makes only so many of these answers.
+            for _ in range(_DATAGRAMS):
+                try:
+                    sock.send(b"knock")
+                    poll.poll(patience * 1000 / _DATAGRAMS)
+                    sock.recv(1, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    continue
+                except ConnectionRefusedError:
+                    return True
+            return False
 
     def _arrives(self, source: str, port: int, patience: float) -> bool:
         with (

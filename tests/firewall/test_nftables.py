@@ -1,7 +1,9 @@
 """What only the nftables back end has to do."""
 
 import ctypes
+import errno
 import os
+import re
 import subprocess
 
 import pytest
@@ -23,6 +25,7 @@ from firewall.test_forwards import GATEWAY, SHELL, route_to_inner
 from spassh_server.firewall import FirewallError, Width, foreign
 from spassh_server.firewall.libnftables import LibNftables
 from spassh_server.firewall.netlink import Netlink
+from spassh_server.firewall.nftables_sets import set_of
 from spassh_server.ports import Port
 
 CLIENTS = tuple(CLIENT.values())
@@ -518,10 +521,10 @@ def test_errors_take_no_memory_and_no_descriptors(network: Network) -> None:
     assert allocated() - memory < 20_000, "that is 200 bytes for each of them"
 
 
-def test_a_grant_is_one_question_one_transaction_and_no_program(
+def test_a_grant_is_one_transaction_and_no_program(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is a millisecond, and the client is waiting for it."""
+    """Which is a tenth of a millisecond, and the client is waiting for it."""
     firewall = make("nftables")
     firewall.prepare()
     firewall.grant(to(CLIENT[4]), 60)  # what is opened once, is open now
@@ -529,12 +532,42 @@ def test_a_grant_is_one_question_one_transaction_and_no_program(
     for owner, name in (
         (LibNftables, "_command"),
         (Netlink, "ask"),
+        (Netlink, "transact"),
         (subprocess, "Popen"),
     ):
         _note_calls(owner, name, asked, monkeypatch)
-    for number, seconds in enumerate((60, 90)):
-        firewall.grant(to(CLIENT[4], DNS), seconds)
-        assert asked == ["ask", "_command"] * (number + 1)
+    firewall.grant(to(CLIENT[4], DNS), 60)
+    assert asked == ["transact"]
+    firewall.grant(to(CLIENT[4], DNS), 90)
+    assert asked[1:] == ["transact", "ask", "_command"]
+    firewall.grant(to(CLIENT[4], width=Width.ONCE), 60)
+    assert asked[4:] == ["ask", "_command"]
+
+
+@pytest.mark.parametrize("number", [4, 6])
+@pytest.mark.parametrize("width", [Width.FLOW, Width.ADDRESS])
+def test_a_grant_is_listed_as_one_that_libnftables_has_added(
+    network: Network, monkeypatch: pytest.MonkeyPatch, number: int, width: Width
+) -> None:
+    firewall = make("nftables")
+    grant = to(CLIENT[number], SSH, width, 50_000 if width is Width.FLOW else 0)
+    seen = []
+    for fast in (True, False):
+        firewall.remove()
+        firewall.prepare()
+        if not fast:
+            monkeypatch.setattr(Netlink, "transact", refuse)
+        firewall.grant(grant, 60, "ada")
+        (one,) = firewall.grants()
+        assert 0 < one.seconds_left <= 60
+        listed = sh("nft", "list", "set", "inet", "spassh-t", set_of(one.grant))
+        seen.append((one.grant, one.user, re.sub(r"expires \w+", "", listed)))
+    assert seen[0] == seen[1]
+    assert seen[0][:2] == (grant, "ada")
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.EINVAL, "netlink: the kernel refused")
 
 
 def _note_calls(

@@ -7,7 +7,7 @@ it may send and on how long it may take: what does not fit is an error.
 import errno
 import socket
 from collections.abc import Iterator
-from struct import Struct, unpack_from
+from struct import Struct, pack, unpack_from
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,7 +19,11 @@ ANSWER_SECONDS: Final = 5.0
 MAX_ANSWERS: Final = 1 << 20
 """Messages of one answer: a conntrack table of four times its default size."""
 
-_REQUEST_AND_ACK, _DUMP = 0x0001 | 0x0004, 0x0300
+CREATE_NEW: Final = 0x0400 | 0x0200
+"""NLM_F_CREATE and NLM_F_EXCL: what is there already is an error."""
+
+_REQUEST, _REQUEST_AND_ACK, _DUMP = 0x0001, 0x0001 | 0x0004, 0x0300
+_BATCH_BEGIN, _BATCH_END = 16, 17
 _ERROR, _DONE = 2, 3
 _NESTED = 0x8000
 _KIND_BITS = 0x3FFF
@@ -69,10 +73,31 @@ class Netlink:
         """
         return self._ask(kind, _DUMP, body)
 
+    def transact(self, subsystem: int, kind: int, flags: int, body: bytes) -> None:
+        """Have one message of a netfilter `subsystem` applied, as its transactions are.
+
+        Raises:
+            OSError: it was refused, and nothing has changed; or as `ask` does.
+        """
+        # Unspecified family, version 0, and the subsystem in the network's order.
+        bounds = pack("!BBH", 0, 0, subsystem)
+        self._sequence += 1
+        batch = (
+            message(_BATCH_BEGIN, _REQUEST, bounds, self._sequence)
+            + message(kind, _REQUEST_AND_ACK | flags, body, self._sequence)
+            + message(_BATCH_END, _REQUEST, bounds, self._sequence)
+        )
+        self._socket.sendto(batch, (0, 0))
+        for _ in self._answers():
+            raise _broken()
+
     def _ask(self, kind: int, flags: int, body: bytes) -> Iterator[bytes]:
         self._sequence += 1
         flags |= _REQUEST_AND_ACK
         self._socket.sendto(message(kind, flags, body, self._sequence), (0, 0))
+        return self._answers()
+
+    def _answers(self) -> Iterator[bytes]:
         for _ in range(MAX_ANSWERS):
             for sequence, answer_kind, answer in self._receive():
                 if sequence != self._sequence:

@@ -15,7 +15,7 @@ from .foreign import Foreign
 from .forwarding import forwarding_warnings
 from .kill import end_sessions
 from .nft import Nft, best
-from .nftables_element import ElementReader
+from .nftables_element import Elements
 from .nftables_forward import forward_chains
 from .nftables_render import (
     Chain,
@@ -53,7 +53,7 @@ class Nftables:
         """`nft` is how to speak to nftables, if it matters."""
         self._settings = settings
         self._nft = nft or best()
-        self._elements = ElementReader()
+        self._elements = Elements()
         self._foreign = Foreign(settings, self._nft)
         self.widths = _ALL
         self._is_probed = False
@@ -94,6 +94,10 @@ class Nftables:
         """Let `grant` through for `seconds`. Granting again extends, never shortens."""
         check_width(grant, self.widths)
         name = self._settings.name
+        # What each packet of a `once` set is counted with, libnftables knows.
+        is_plain = grant.width != Width.ONCE
+        if is_plain and self._elements.add(name, grant, seconds, user):
+            return
         there = self._elements.find(name, grant)
         if there is None:
             self._nft.run(render_grant(name, grant, seconds, user))

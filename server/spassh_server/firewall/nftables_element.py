@@ -1,7 +1,9 @@
-"""Ask the kernel for one element of a set: linux/netfilter/nf_tables.h.
+"""Ask the kernel for one element of a set, or add one: linux/netfilter/nf_tables.h.
 
 To answer `get element`, libnftables lists all elements of all sets, and be it the list
-of a million addresses that somebody blocks. The kernel looks one up.
+of a million addresses that somebody blocks. The kernel looks one up. And before it adds
+an element, libnftables lists tables, chains and sets anew whenever anything has
+changed, as it has by each grant: a client would wait for that.
 """
 
 import errno
@@ -10,15 +12,17 @@ from struct import pack
 from typing import Final, NamedTuple
 
 from . import FirewallError, Grant, Width
-from .checks import is_user
-from .netlink import NETFILTER, Netlink, attribute, nested, parse_attributes
+from .checks import check_seconds, check_user, is_user
+from .netlink import CREATE_NEW, NETFILTER, Netlink, attribute, nested, parse_attributes
 from .nftables_sets import set_of
 
-_GET_ELEMENT: Final = 10 << 8 | 13
+_NFTABLES: Final = 10
+_NEW_ELEMENT: Final = _NFTABLES << 8 | 12
+_GET_ELEMENT: Final = _NFTABLES << 8 | 13
 _HEADER: Final = pack("!BBH", 1, 0, 0)  # the family inet
 _TABLE, _SET, _ELEMENTS = 1, 2, 3
 _ELEMENT = 1
-_KEY, _EXPIRATION, _USER_DATA = 1, 5, 6
+_KEY, _TIMEOUT, _EXPIRATION, _USER_DATA = 1, 4, 5, 6
 _VALUE = 1
 _COMMENT = 0  # in the user data, by libnftnl
 
@@ -30,7 +34,7 @@ class Element(NamedTuple):
     user: str
 
 
-class ElementReader:
+class Elements:
     """A socket, which is opened when it is needed and stays: to close it takes time."""
 
     def __init__(self) -> None:
@@ -47,27 +51,62 @@ class ElementReader:
             FirewallError: the kernel does not say.
         """
         try:
-            if self._netlink is None:
-                self._netlink = self._stack.enter_context(Netlink(NETFILTER))
-            (answer,) = self._netlink.ask(_GET_ELEMENT, render_query(name, grant))
+            (answer,) = self._open().ask(_GET_ELEMENT, render_query(name, grant))
             return parse_answer(answer)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return None
-            self._netlink = None
-            self._stack.close()
+            self._close()
             raise FirewallError(f"nftables: {error.strerror or error}") from error
         except ValueError as error:
             raise FirewallError("nftables: an answer makes no sense") from error
 
+    def add(self, name: str, grant: Grant, seconds: int, user: str) -> bool:
+        """Add `grant` for `seconds` to the table `name`, which does not have it.
+
+        Returns:
+            Whether that is done. If not, nothing has changed: it is there already, or
+            the table is not as it was made, and libnftables may say in what.
+        """
+        body = render_element(name, grant, seconds, user)
+        try:
+            self._open().transact(_NFTABLES, _NEW_ELEMENT, CREATE_NEW, body)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                self._close()
+            return False
+        return True
+
+    def _open(self) -> Netlink:
+        if self._netlink is None:
+            self._netlink = self._stack.enter_context(Netlink(NETFILTER))
+        return self._netlink
+
+    def _close(self) -> None:
+        self._netlink = None
+        self._stack.close()
+
 
 def render_query(name: str, grant: Grant) -> bytes:
     """Return the body of the message that asks for `grant` in the table `name`."""
+    return _render(name, grant, b"")
+
+
+def render_element(name: str, grant: Grant, seconds: int, user: str) -> bytes:
+    """Return the body of the message that adds `grant` to the table `name`."""
+    more = attribute(_TIMEOUT, pack("!Q", 1000 * check_seconds(seconds)))
+    if user:
+        comment = check_user(user).encode() + b"\0"
+        more += attribute(_USER_DATA, bytes([_COMMENT, len(comment)]) + comment)
+    return _render(name, grant, more)
+
+
+def _render(name: str, grant: Grant, more: bytes) -> bytes:
     address, port, width, source_port = grant
     # Each part of a key fills words of 4 bytes.
     source = pack("!Hxx", source_port) if width == Width.FLOW else b""
     key = address + source + pack("!BxxxHxx", *port)
-    element = nested(_ELEMENT, nested(_KEY, attribute(_VALUE, key)))
+    element = nested(_ELEMENT, nested(_KEY, attribute(_VALUE, key)) + more)
     return (
         _HEADER
         + attribute(_TABLE, name.encode() + b"\0")

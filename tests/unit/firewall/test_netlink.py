@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from spassh_server.firewall import netlink
 from spassh_server.firewall.netlink import (
+    CREATE_NEW,
+    NETFILTER,
     Netlink,
     attribute,
     message,
@@ -83,3 +85,18 @@ def test_an_endless_answer_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with Netlink(ROUTE) as route, pytest.raises(OSError, match="no end"):
         list(route.dump(GET_LINK, bytes(16)))
+
+
+def test_a_transaction_that_is_answered_by_something_else_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        Netlink, "_receive", lambda self: iter([(self._sequence, 16, b"what?")])
+    )
+    with Netlink(NETFILTER) as netfilter, pytest.raises(OSError, match="cut short"):
+        netfilter.transact(10, 10 << 8 | 99, 0, b"")
+
+
+def test_a_transaction_that_the_kernel_refuses_is_an_error() -> None:
+    with Netlink(NETFILTER) as netfilter, pytest.raises(OSError, match="refused"):
+        netfilter.transact(10, 10 << 8 | 99, CREATE_NEW, bytes(4))

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.firewall.texts import GRANT4, GRANT6
 
-from spassh_server.firewall import Grant, Width
+from spassh_server.firewall import FirewallError, Grant, Width
 from spassh_server.firewall.netlink import attribute, nested
-from spassh_server.firewall.nftables_element import Element, parse_answer, render_query
+from spassh_server.firewall.nftables_element import (
+    Element,
+    parse_answer,
+    render_element,
+    render_query,
+)
 
 HEADER = b"\x01\x00\x00\x00"
 FLOW4 = GRANT4._replace(width=Width.FLOW, source_port=50000)
@@ -34,6 +39,25 @@ def test_an_element_is_asked_for_by_its_key(
     element = nested(1, nested(1, attribute(1, key)))
     expected = attribute(1, b"spassh\0") + attribute(2, name) + nested(3, element)
     assert HEADER + expected == render_query("spassh", grant)
+
+
+def test_an_element_is_added_with_its_time_and_its_user() -> None:
+    key = attribute(1, b"\xc0\x00\x02\x02\x06\0\0\0\x00\x16\0\0")
+    time = attribute(4, b"\0\0\0\0\0\0\x3a\x98")
+    head = HEADER + attribute(1, b"spassh\0") + attribute(2, b"granted4\0")
+    plain = nested(3, nested(1, nested(1, key) + time))
+    assert render_element("spassh", GRANT4, 15, "") == head + plain
+    user = attribute(6, b"\x00\x04ada\0")
+    named = nested(3, nested(1, nested(1, key) + time + user))
+    assert render_element("spassh", GRANT4, 15, "ada") == head + named
+
+
+@pytest.mark.parametrize(("seconds", "user"), [(0, "ada"), (-1, ""), (15, "a\0b")])
+def test_nothing_is_added_for_ever_or_for_what_is_no_user(
+    seconds: int, user: str
+) -> None:
+    with pytest.raises(FirewallError):
+        render_element("spassh", GRANT4, seconds, user)
 
 
 def answer(*attributes: bytes) -> bytes:
