@@ -112,6 +112,7 @@ def read_first_message(
     *,
     prologue: bytes,
     static: KeyPair,
+    shared: Callable[[bytes], bytes],
     find_psk: Callable[[bytes], bytes],
     ephemeral: bytes,
     sealed_static: bytes,
@@ -122,6 +123,7 @@ def read_first_message(
 
     `find_psk` is given the client's public key once that is decrypted, returns the
     pre-shared key (32 bytes), and raises `Unauthentic` for a client it does not know.
+    `shared` is `static.exchange`, for clients that are known: it may remember.
 
     Raises:
         Unauthentic: anything about the message or its sender is not right.
@@ -131,7 +133,7 @@ def read_first_message(
     state.mix_key(static.exchange(ephemeral))
     client = state.decrypt_and_hash(decrypt, sealed_static)
     psk = find_psk(client)
-    state.mix_key(static.exchange(client))
+    state.mix_key(shared(client))
     state.mix_key_and_hash(psk)
     payload = state.decrypt_and_hash(decrypt, sealed_payload)
     return Read(client, payload, state.hash)

@@ -87,9 +87,11 @@ def test_the_first_message_of_cacophony_is_written(
 
 def test_the_first_message_of_cacophony_is_read(vector: IKpsk1) -> None:
     client = PrivateKey(vector["init_static"]).public
+    static = PrivateKey(vector["resp_static"])
     read = read_first_message(
         prologue=vector["resp_prologue"],
-        static=PrivateKey(vector["resp_static"]),
+        static=static,
+        shared=static.exchange,
         find_psk=lambda public: vector.psk if public == client else b"",
         ephemeral=vector.ephemeral,
         sealed_static=vector.static,

@@ -27,6 +27,7 @@ def read(
     return read_first_message(
         prologue=prologue,
         static=static,
+        shared=static.exchange,
         find_psk=find_psk,
         ephemeral=sealed.ephemeral,
         sealed_static=sealed.static,

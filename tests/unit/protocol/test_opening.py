@@ -90,6 +90,7 @@ def test_the_identity_is_the_handshake_hash() -> None:
     read = noise.read_first_message(
         prologue=b"spassh 1",
         static=SERVER,
+        shared=SERVER.exchange,
         find_psk=find_psk,
         ephemeral=sealed.ephemeral,
         sealed_static=sealed.static,
@@ -186,10 +187,29 @@ def test_a_payload_is_not_looked_at_before_it_authenticates(
     assert calls["decode"] == 0
 
 
-def test_a_known_client_costs_two_diffie_hellmans(calls: Counter[str]) -> None:
-    open_datagram(GOOD, KEYS, find_psk)
-    assert calls["exchange"] == 2
-    assert calls["decrypt"] == 2
+def test_a_known_client_costs_two_diffie_hellmans_and_then_one(
+    calls: Counter[str],
+) -> None:
+    keys = ServerKeys(SERVER_SECRET)
+    for number in (2, 3, 4):
+        open_datagram(GOOD, keys, find_psk)
+        assert calls["exchange"] == number
+    assert calls["decrypt"] == 6
+
+
+def test_what_is_remembered_of_a_client_does_not_make_it_known(
+    calls: Counter[str],
+) -> None:
+    keys = ServerKeys(SERVER_SECRET)
+    open_datagram(GOOD, keys, find_psk)
+
+    def nobody(client: bytes) -> bytes:
+        raise Unauthentic("unknown client key")
+
+    with pytest.raises(Unauthentic, match="unknown"):
+        open_datagram(GOOD, keys, nobody)
+    with pytest.raises(Unauthentic, match="authenticate"):
+        open_datagram(GOOD, keys, lambda _: bytes(32))
 
 
 def test_a_datagram_for_one_server_is_noise_to_another() -> None:
