@@ -1,8 +1,11 @@
 """What only the iptables back end has to do."""
 
+import errno
 import os
+import re
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_network
 
@@ -20,9 +23,18 @@ from firewall.network import (
     wait_for,
 )
 
-from spassh_server.firewall import FirewallError, Forward, Settings, Width, iptables
+from spassh_server.firewall import (
+    FirewallError,
+    Forward,
+    Settings,
+    Width,
+    ipsets,
+    iptables,
+)
 from spassh_server.firewall.ipset_render import MAX_FLOW_PORTS
 from spassh_server.firewall.iptables import Iptables
+from spassh_server.firewall.netlink import Netlink
+from spassh_server.firewall.run import run
 from spassh_server.ports import Port
 
 CLIENTS = tuple(CLIENT.values())
@@ -636,3 +648,42 @@ def test_who_others_send_to_the_same_place_is_not_let_through_by_us(
             assert inner.session(source, SHELL.number) is not None
         for source in STRANGERS:
             assert inner.session(source, SHELL.number, patience=0.1) is None
+
+
+@pytest.mark.parametrize("number", [4, 6])
+@pytest.mark.parametrize("width", Width)
+def test_a_grant_is_listed_as_one_that_ipset_has_added(
+    network: Network, monkeypatch: pytest.MonkeyPatch, number: int, width: Width
+) -> None:
+    """And takes no program, for which a client would have to wait."""
+    firewall = make("iptables-nft with ipset")
+    grant = to(CLIENT[number], SSH, width, 50_000 if width is Width.FLOW else 0)
+    started: list[str] = []
+    seen = []
+    for fast in (True, False):
+        firewall.remove()
+        firewall.prepare()
+        if not fast:
+            monkeypatch.setattr(Netlink, "ask", refuse)
+        with monkeypatch.context() as patch:
+            patch.setattr(ipsets, "run", noting(run, started))
+            firewall.grant(grant, 60, "ada")
+        assert started == ([] if fast else ["ipset"])
+        (one,) = firewall.grants()
+        assert 0 < one.seconds_left <= 60
+        listed = re.sub(r"(timeout|initval) \w+", "", sh("ipset", "save"))
+        seen.append((one.grant, one.user, listed))
+    assert seen[0] == seen[1]
+    assert seen[0][:2] == (grant, "ada")
+
+
+def refuse(*_: object) -> list[bytes]:
+    raise OSError(errno.EINVAL, "netlink: the kernel refused")
+
+
+def noting(run: Callable[..., bytes], started: list[str]) -> Callable[..., bytes]:
+    def noted(*argv: str, **options: bytes) -> bytes:
+        started.append(argv[0])
+        return whole(*argv, **options)
+
+    return noted

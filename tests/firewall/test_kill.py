@@ -188,10 +188,10 @@ def test_a_kernel_that_cannot_destroy_sockets_still_forgets_connections(
     session = network.session(CLIENT[4])
     ask = Netlink.ask
 
-    def refuse(netlink: Netlink, kind: int, body: bytes) -> list[bytes]:
+    def refuse(netlink: Netlink, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
         if kind == kill._DESTROY:
             raise OSError(errno.EOPNOTSUPP, "not supported")
-        return ask(netlink, kind, body)
+        return ask(netlink, kind, body, flags)
 
     monkeypatch.setattr(Netlink, "ask", refuse)
     assert end_sessions(frozenset({to(CLIENT[4]).address}), (SSH,)) == 1
@@ -207,7 +207,7 @@ def test_a_kernel_that_cannot_destroy_sockets_still_forgets_connections(
 def test_the_privileges_to_do_so_are_needed(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(netlink: Netlink, kind: int, body: bytes) -> list[bytes]:
+    def refuse(netlink: Netlink, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
         raise PermissionError(errno.EPERM, "netlink: not permitted")
 
     network.session(CLIENT[4])

@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 from . import ActiveGrant, FirewallError, Grant, Settings
+from .ipset_element import Elements
 from .ipset_render import (
     accepting,
     flow_set,
@@ -32,6 +33,7 @@ class IpSets:
         self._settings = settings
         self._versions = versions
         self.widths = widths_of(settings)
+        self._elements = Elements()
 
     def prepare(self) -> None:
         """Create the sets that are not there."""
@@ -66,6 +68,8 @@ class IpSets:
     def grant(self, grant: Grant, seconds: int, user: str) -> None:
         """Let `grant` through for `seconds`, or longer if it already is."""
         element = render_element(self._settings.name, grant)
+        if self._elements.add(*element, seconds, user):
+            return
         options = render_options(seconds, user)
         try:
             run("ipset", "add", *element, *options)

@@ -19,8 +19,9 @@ ANSWER_SECONDS: Final = 5.0
 MAX_ANSWERS: Final = 1 << 20
 """Messages of one answer: a conntrack table of four times its default size."""
 
-CREATE_NEW: Final = 0x0400 | 0x0200
-"""NLM_F_CREATE and NLM_F_EXCL: what is there already is an error."""
+EXCLUSIVE: Final = 0x0200
+"""NLM_F_EXCL: what is there already is an error."""
+CREATE: Final = 0x0400
 
 _REQUEST, _REQUEST_AND_ACK, _DUMP = 0x0001, 0x0001 | 0x0004, 0x0300
 _BATCH_BEGIN, _BATCH_END = 16, 17
@@ -57,13 +58,13 @@ class Netlink:
     ) -> None:
         self._socket.close()
 
-    def ask(self, kind: int, body: bytes) -> list[bytes]:
+    def ask(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
         """Make a request and return the bodies of the messages that answer it.
 
         Raises:
             OSError: the kernel refused, was silent, or said what makes no sense.
         """
-        return list(self._ask(kind, 0, body))
+        return list(self._ask(kind, flags, body))
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Ask for all of something, and yield the body of each message.

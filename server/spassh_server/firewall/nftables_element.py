@@ -13,7 +13,15 @@ from typing import Final, NamedTuple
 
 from . import FirewallError, Grant, Width
 from .checks import check_seconds, check_user, is_user
-from .netlink import CREATE_NEW, NETFILTER, Netlink, attribute, nested, parse_attributes
+from .netlink import (
+    CREATE,
+    EXCLUSIVE,
+    NETFILTER,
+    Netlink,
+    attribute,
+    nested,
+    parse_attributes,
+)
 from .nftables_sets import set_of
 
 _NFTABLES: Final = 10
@@ -70,7 +78,7 @@ class Elements:
         """
         body = render_element(name, grant, seconds, user)
         try:
-            self._open().transact(_NFTABLES, _NEW_ELEMENT, CREATE_NEW, body)
+            self._open().transact(_NFTABLES, _NEW_ELEMENT, CREATE | EXCLUSIVE, body)
         except OSError as error:
             if error.errno != errno.EEXIST:
                 self._close()

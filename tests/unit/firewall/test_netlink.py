@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spassh_server.firewall import netlink
 from spassh_server.firewall.netlink import (
-    CREATE_NEW,
+    CREATE,
     NETFILTER,
     Netlink,
     attribute,
@@ -99,4 +99,4 @@ def test_a_transaction_that_is_answered_by_something_else_is_an_error(
 
 def test_a_transaction_that_the_kernel_refuses_is_an_error() -> None:
     with Netlink(NETFILTER) as netfilter, pytest.raises(OSError, match="refused"):
-        netfilter.transact(10, 10 << 8 | 99, CREATE_NEW, bytes(4))
+        netfilter.transact(10, 10 << 8 | 99, CREATE, bytes(4))
