@@ -681,7 +681,7 @@ def refuse(*_: object) -> list[bytes]:
     raise OSError(errno.EINVAL, "netlink: the kernel refused")
 
 
-def noting(run: Callable[..., bytes], started: list[str]) -> Callable[..., bytes]:
+def noting(whole: Callable[..., bytes], started: list[str]) -> Callable[..., bytes]:
     def noted(*argv: str, **options: bytes) -> bytes:
         started.append(argv[0])
         return whole(*argv, **options)
