@@ -4,12 +4,15 @@ The kernel tells a multicast group of each change to nftables, and so to iptable
 The legacy variant of iptables has no such thing, nor have ipfw and pf.
 """
 
-import contextlib
 import socket
 from typing import Final
 
+from .netlink import parse_messages
+
 _NETLINK_NETFILTER: Final = 12
 _NFNLGRP_NFTABLES: Final = 7
+_OF_ELEMENTS: Final = {10 << 8 | kind for kind in (12, 14, 15)}
+"""NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM, and what ends each transaction."""
 
 
 class Watch:
@@ -33,13 +36,30 @@ class Watch:
         """Return the descriptor to wait for."""
         return self._socket.fileno()
 
-    def drain(self) -> None:
-        """Forget what was told: that there was a change is all we want to know."""
-        # Too many to tell (ENOBUFS) is a change as well, and ends the loop once.
-        with contextlib.suppress(OSError):
-            while True:
-                self._socket.recv(1 << 16)
+    def drain(self) -> bool:
+        """Read what was told; tell whether anything but elements of sets has changed.
+
+        Each of our grants is such an element, and no rule of ours depends on one.
+        """
+        changed = False
+        while True:
+            try:
+                changed |= is_change(self._socket.recv(1 << 16))
+            except BlockingIOError:
+                return changed
+            except OSError:
+                # Too many to tell (ENOBUFS) is a change as well.
+                return True
 
     def close(self) -> None:
         """Unsubscribe."""
         self._socket.close()
+
+
+def is_change(data: bytes) -> bool:
+    """Tell whether these messages are of more than elements of sets."""
+    try:
+        kinds = {kind for _, kind, _ in parse_messages(data)}
+    except OSError:
+        return True
+    return not kinds <= _OF_ELEMENTS

@@ -180,8 +180,7 @@ class Granter:
         shortest = min((one for one in waits if one is not None), default=None)
         ready = {fd for fd, _ in self._poll.poll(shortest)}
         if self._watch is not None and self._watch.fileno() in ready:
-            self._watch.drain()
-            self._changed = True
+            self._changed |= self._watch.drain()
         # A listener that asks comes before whatever runs for an earlier one.
         if self._socket.fileno() in ready:
             data = self._socket.recv(message.RUN_SIZE + 1)

@@ -1120,8 +1120,8 @@ class FakeWatch:
     def fileno(self) -> int:
         return self._read
 
-    def drain(self) -> None:
-        os.read(self._read, 100)
+    def drain(self) -> bool:
+        return os.read(self._read, 100) == b"x"
 
     def close(self) -> None:
         os.close(self._read)
