@@ -19,7 +19,7 @@ from spassh.protocol.keys import decode_key
 from spassh.protocol.packet import ClientKeys, seal
 from spassh.protocol.request import TCP, Request
 
-_EVERY = 0.0003
+_EVERY = 0.0001
 _GIVE_UP = 2.0
 
 

@@ -1,7 +1,7 @@
 """From a packet's arrival to the first SYN that is answered, for each back end.
 
 The client knocks from an address of its own each time, and then sends a SYN from a
-fresh socket every 0.3 ms. What is measured is the time from the knock to the first SYN
+fresh socket every 0.1 ms. What is measured is the time from the knock to the first SYN
 that gets an answer: capture, decryption, replay check, policy, granter and firewall.
 They are held against the faster way of fwknopd.
 """
