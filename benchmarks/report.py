@@ -17,6 +17,8 @@ HEADLINES = (
     "logins in a flood of forgeries",
     "logins in a flood of replays",
     "a million packets of junk, processor's time",
+    "refused in a second by one core, forgeries",
+    "refused in a second by one core, replays",
     "processor's time of a genuine packet, 1 users",
     "processor's time of a genuine packet, 1000 users",
     "processor's time of a genuine packet, 10000 users",

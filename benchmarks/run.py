@@ -22,6 +22,7 @@ import junk_flood
 import logins
 import opening
 import population
+import refusing
 import relaying
 import report
 import startup
@@ -80,6 +81,7 @@ class Bench:
             yield grants.measure(network, self.path)
         with self.network() as network:
             yield at_rest.measure(network, self.path)
+        yield refusing.measure(self.path("frames"), self.runs(20))
         yield junk.measure(self.runs(20))
         with self.network() as network:
             yield junk_flood.measure(network, self.path, self.runs(5))

@@ -30,6 +30,12 @@ lib.pcap_fopen_offline.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
 lib.pcap_fopen_offline.restype = ctypes.POINTER(pcap.pcap_t)
 
 
+# A second one, of addresses: those of scapy are made anew for each frame.
+_next_ex = lib["pcap_next_ex"]
+_next_ex.argtypes = [ctypes.c_void_p] * 3
+_next_ex.restype = ctypes.c_int
+
+
 class CaptureError(Exception):
     """libpcap did not do what was asked. `hint` may name the remedy."""
 
@@ -45,9 +51,13 @@ class Handle:
         """Take `pointer` over; `name` is what its errors begin with."""
         self.name = name
         self.pointer = pointer
-        self._header = ctypes.POINTER(pcap.pcap_pkthdr)()
-        self._data = ctypes.POINTER(ctypes.c_ubyte)()
-        self._places = ctypes.byref(self._header), ctypes.byref(self._data)
+        # A flood of junk comes as far as this, so these are addresses, and made once.
+        self._address = ctypes.cast(pointer, ctypes.c_void_p).value
+        self._header = ctypes.c_void_p()
+        self._data = ctypes.c_void_p()
+        self._places = ctypes.addressof(self._header), ctypes.addressof(self._data)
+        self._known: int | None = None
+        self._length = ctypes.c_uint32()
 
     @property
     def link(self) -> int:
@@ -97,17 +107,25 @@ class Handle:
 
     def next(self) -> int:
         """Go to the next frame; return what pcap_next_ex(3PCAP) does: 1 if there is."""
-        # Not through int(), nor with new references: a flood of junk comes this far.
-        got: int = pcap.pcap_next_ex(self.pointer, *self._places)
+        got: int = _next_ex(self._address, *self._places)
         return got
 
     def frame(self) -> bytes:
         """Copy the frame that `next` went to."""
-        return ctypes.string_at(self._data, self._header.contents.caplen)
+        header = self._header.value
+        if header is None or self._data.value is None:
+            raise CaptureError(f"{self.name}: no frame")
+        if header != self._known:
+            # libpcap has one header for all frames.
+            place = header + pcap.pcap_pkthdr.caplen.offset
+            self._known, self._length = header, ctypes.c_uint32.from_address(place)
+        return ctypes.string_at(self._data.value, self._length.value)
 
     def time(self) -> int:
         """Return when that frame was captured, in milliseconds since 1970."""
-        stamp = self._header.contents.ts
+        if self._header.value is None:
+            raise CaptureError(f"{self.name}: no frame")
+        stamp = pcap.pcap_pkthdr.from_address(self._header.value).ts
         return int(stamp.tv_sec) * 1000 + int(stamp.tv_usec) // 1000
 
     def problem(self) -> str:
@@ -118,7 +136,7 @@ class Handle:
         """Close it. It may be closed again without harm."""
         if self.pointer:
             pcap.pcap_close(self.pointer)
-            self.pointer = None
+            self.pointer = self._address = None
 
 
 def spelled(program: Sequence[Instruction]) -> Any:
