@@ -107,28 +107,28 @@ class CaptureFile:
             CaptureError: the file is damaged from here on, or ends within a frame. A
                 time before 1970 or after 9999 is damage as well.
         """
-        for _ in range(FRAMES_PER_TURN):
-            got = self._handle.next()
-            if got == _PCAP_ERROR_BREAK:
-                self.ended = True
-                return
-            if got != 1:
-                self.ended = True
-                raise CaptureError(f"{self.name}: {self._handle.problem()}", _DAMAGED)
+        for frame in self.frames():
             time = self._handle.time()
             if not 0 <= time <= _LATEST_MS:
                 self.ended = True
                 raise CaptureError(f"{self.name}: impossible time", _DAMAGED)
-            yield Record(time, self._handle.frame())
+            yield Record(time, frame)
 
     def frames(self) -> Iterator[bytes]:
         """Yield the next frames, a bounded number.
 
         Raises:
-            CaptureError: as `records`.
+            CaptureError: as `records`, but for times, which nobody asks for here.
         """
-        for record in self.records():
-            yield record.frame
+        for _ in range(FRAMES_PER_TURN):
+            got = self._handle.next()
+            if got == 1:
+                yield self._handle.frame()
+                continue
+            self.ended = True
+            if got == _PCAP_ERROR_BREAK:
+                return
+            raise CaptureError(f"{self.name}: {self._handle.problem()}", _DAMAGED)
 
     def dropped(self) -> int:
         """Return how many frames were lost: none."""
