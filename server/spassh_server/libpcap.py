@@ -114,7 +114,7 @@ class Handle:
         """Copy the frame that `next` went to."""
         header = self._header.value
         if header is None or self._data.value is None:
-            raise CaptureError(f"{self.name}: no frame")
+            raise ValueError("no frame")
         if header != self._known:
             # libpcap has one header for all frames.
             place = header + pcap.pcap_pkthdr.caplen.offset
@@ -124,7 +124,7 @@ class Handle:
     def time(self) -> int:
         """Return when that frame was captured, in milliseconds since 1970."""
         if self._header.value is None:
-            raise CaptureError(f"{self.name}: no frame")
+            raise ValueError("no frame")
         stamp = pcap.pcap_pkthdr.from_address(self._header.value).ts
         return int(stamp.tv_sec) * 1000 + int(stamp.tv_usec) // 1000
 
