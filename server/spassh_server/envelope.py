@@ -7,7 +7,7 @@ from spassh.protocol.errors import NotOurs
 from spassh.protocol.request import Request
 from spassh.protocol.signed import Signed
 
-from .fwknop_keys import FwknopKey
+from .fwknop_keys import FwknopGnupgKey, FwknopKey
 from .users import User, UserKey
 
 
@@ -26,7 +26,7 @@ class Opened(NamedTuple):
 
     request: Request
     user: User
-    key: UserKey | FwknopKey
+    key: UserKey | FwknopKey | FwknopGnupgKey
     """The one of the user's keys that it was made with."""
     identity: bytes
     """What was authenticated, hashed: the same for every spelling of a datagram."""
@@ -40,10 +40,25 @@ class Opened(NamedTuple):
     """The fingerprint of the OpenPGP key that has signed the request, or empty."""
 
 
+class Enclosed(NamedTuple):
+    """An OpenPGP message in which the whole request is, as a packet of fwknop has it.
+
+    Nobody knows what is in it, nor when it was made, before gpg has opened it.
+    """
+
+    message: bytes
+    identity: bytes
+    """A hash of `message`. What is inside of it has another."""
+    key: FwknopGnupgKey
+    """The one that it was authenticated with. If that has no HMAC, it was not."""
+    user: User | None
+    """Whose key that is; None if nothing was authenticated, so that nobody knows."""
+
+
 class Opener(Protocol):
     """Opens one packet format."""
 
-    def open(self, payload: bytes) -> Opened:
+    def open(self, payload: bytes) -> Opened | Enclosed:
         """Open `payload` or raise; `NotOurs` means "not my format"."""
 
 
@@ -54,7 +69,7 @@ class Envelope:
         """Take the formats, at least one, the cheapest to reject first."""
         *self._openers, self._last = openers
 
-    def open(self, payload: bytes) -> Opened:
+    def open(self, payload: bytes) -> Opened | Enclosed:
         """Open `payload` with the format that it has.
 
         Raises:

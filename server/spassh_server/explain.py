@@ -15,7 +15,6 @@ from spassh.protocol.errors import (
     Replayed,
     Unauthentic,
 )
-from spassh.protocol.fwknop.opening import has_form
 from spassh.protocol.limits import DATAGRAM_SIZES
 from spassh.protocol.opening import ServerKeys, open_datagram
 from spassh.protocol.request import Request
@@ -23,10 +22,10 @@ from spassh.protocol.signed import Signed
 
 from .addresses import text
 from .datagram import Datagram
-from .envelope import Opened
+from .envelope import Enclosed, Opened
 from .firewall import Width
-from .fwknop_keys import FwknopKey
-from .openers.fwknop import open_for
+from .fwknop_keys import FwknopGnupgKey, FwknopKey
+from .openers.fwknop import has_form, open_for
 from .pipeline import Admission
 from .policy import Approval, Approvals, Order, Refusal, decide_all, rules
 from .ports import Port
@@ -69,14 +68,23 @@ def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
     found = f"{size} bytes from {source}, source port {datagram.source_port}"
     yield Step("datagram", True, found)
     opened = yield from _open(datagram.payload, scene)
-    if opened is None:
-        return
+    if isinstance(opened, Enclosed):
+        yield Step("request", True, _message(opened.message))
+        yield _GPG
+    elif opened is not None:
+        yield from _follow(opened, datagram, now, scene)
+
+
+def _follow(
+    opened: Opened, datagram: Datagram, now: int, scene: Scene
+) -> Iterator[Step]:
+    """Yield what happens to an authentic request."""
     for request in (opened.request, *opened.others):
         yield Step("request", True, _wish(request, opened.signed))
     if not (yield from _admit(opened, datagram.source, now, scene.replay)):
         return
     if opened.signed is not None and opened.user.gnupg:
-        yield Step("signature", False, "gpg is not asked here: see the log of spasshd")
+        yield _GPG
         return
     if not (yield from _keep_rules(opened, datagram, now)):
         return
@@ -93,7 +101,9 @@ def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
             yield Step("grant", True, f"{_approval(approval)}, by {scene.firewall}")
 
 
-def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
+def _open(
+    payload: bytes, scene: Scene
+) -> Generator[Step, None, Opened | Enclosed | None]:
     """Go through gate and handshake; return the request if it is authentic."""
     names: list[str] = []
 
@@ -105,7 +115,7 @@ def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
     try:
         opened = open_datagram(payload, scene.keys, find_psk)
     except NotOurs as error:
-        if scene.users.fwknop and has_form(payload):
+        if _tries_fwknop(scene.users) and has_form(payload):
             return (yield from _open_fwknop(payload, scene.users))
         yield Step("gate", False, _not_ours(str(error)))
         return None
@@ -123,13 +133,20 @@ def _open(payload: bytes, scene: Scene) -> Generator[Step, None, Opened | None]:
     return Opened(opened.request, user, key, opened.identity, signed=opened.signed)
 
 
-def _open_fwknop(payload: bytes, users: Users) -> Generator[Step, None, Opened | None]:
+def _tries_fwknop(users: Users) -> int:
+    """Return how many keys for packets of fwknop there are."""
+    return len(users.fwknop) + len(users.fwknop_gnupg)
+
+
+def _open_fwknop(
+    payload: bytes, users: Users
+) -> Generator[Step, None, Opened | Enclosed | None]:
     """Try the keys for packets of fwknop; return the request if one fits."""
     yield Step("gate", True, "it has the form of a packet of fwknop")
     try:
         opened = open_for(payload, users)
     except NotOurs:
-        what = f"none of the {len(users.fwknop)} keys for packets of fwknop fits"
+        what = f"none of the {_tries_fwknop(users)} keys for packets of fwknop fits"
         yield Step("handshake", False, what)
         return None
     except Unauthentic as error:
@@ -140,16 +157,21 @@ def _open_fwknop(payload: bytes, users: Users) -> Generator[Step, None, Opened |
         yield Step("handshake", True, "a key for packets of fwknop fits")
         yield Step("request", False, f"breaks a rule of fwknop's format: {error}")
         return None
-    yield Step("handshake", True, _made_by(opened.user, opened.key))
+    if opened.user is None:
+        what = "it has no HMAC that is known: only its signature can say whose it is"
+        yield Step("handshake", True, what)
+    else:
+        yield Step("handshake", True, _made_by(opened.user, opened.key))
     return opened
 
 
-def _made_by(user: User, key: UserKey | FwknopKey) -> str:
+def _made_by(user: User, key: UserKey | FwknopKey | FwknopGnupgKey) -> str:
     keys = user.all_keys
     return f"made by {user.name}, with key {keys.index(key) + 1} of {len(keys)}"
 
 
 _GATE = Step("gate", True, "size, mac and tag are right: it is for this server")
+_GPG = Step("signature", False, "gpg is not asked here: see the log of spasshd")
 
 
 def _not_ours(reason: str) -> str:
@@ -204,7 +226,7 @@ def _keep_rules(
 
 def _wish(request: Request, signed: Signed | None) -> str:
     if signed is not None:
-        return f"an OpenPGP message of {len(signed.message)} bytes"
+        return _message(signed.message)
     if request.command:
         return f"run {_words(request.command)}"
     address = text(request.address) if request.address else "where it comes from"
@@ -214,6 +236,10 @@ def _wish(request: Request, signed: Signed | None) -> str:
     if request.source_port:
         wish += f", from source port {request.source_port}"
     return wish
+
+
+def _message(message: bytes) -> str:
+    return f"an OpenPGP message of {len(message)} bytes"
 
 
 def _order(order: Order) -> str:

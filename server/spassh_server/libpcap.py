@@ -11,6 +11,7 @@ from typing import Any
 from scapy.libs import winpcapy as pcap
 from scapy.libs.structures import bpf_insn
 
+from spassh.protocol.fwknop import openpgp
 from spassh.protocol.fwknop.packet import FIRST, LEAST, MOST
 from spassh.protocol.limits import DATAGRAM_SIZES
 
@@ -163,9 +164,12 @@ def filter_expression(port: int, *, fwknop: bool = False) -> str:
     # In libpcap's language udp[...] means IPv4 only, and leaves fragments out.
     wanted = sizes("udp[4:2]")
     if fwknop:
-        least, most = LEAST + _UDP_HEADER, MOST + _UDP_HEADER
-        first = " or ".join(f"udp[8] = {byte}" for byte in FIRST)
-        wanted += f" or (udp[4:2] >= {least} and udp[4:2] <= {most} and ({first}))"
+        for first, least in ((FIRST, LEAST), (openpgp.FIRST, openpgp.LEAST)):
+            begins = " or ".join(f"udp[8] = {byte}" for byte in first)
+            wanted += (
+                f" or (udp[4:2] >= {least + _UDP_HEADER}"
+                f" and udp[4:2] <= {MOST + _UDP_HEADER} and ({begins}))"
+            )
     ipv4 = f"ip and udp dst port {port} and ({wanted})"
     ipv6 = f"ip6 and ip6[6] = 17 and ip6[42:2] = {port} and ({sizes('ip6[44:2]')})"
     return f"({ipv4}) or ({ipv6})"

@@ -20,6 +20,9 @@ fill the socket, so nobody blocks."""
 MAX_WAITING_MESSAGES: Final = 128
 """OpenPGP messages that wait for their turn; more are dropped and counted."""
 MAX_WAITING_MESSAGES_PER_USER: Final = SIGNED_BURST
+MAX_SEEN_MESSAGES: Final = 4096
+"""OpenPGP messages of fwknop's clients that gpg is asked about once. At three a second
+that is what a user can have asked in 20 minutes."""
 MAX_GRANTS_PER_USER: Final = 128
 """Live grants of one user: each connection takes one if it is granted by its source
 port, so this is more than REQUEST_BURST. It is 3 % of the default of max_grants, so one
@@ -34,7 +37,7 @@ MAX_OPENPGP_KEYS_PER_USER: Final = 16
 MAX_FWKNOP_KEYS: Final = 256
 """Keys for packets of fwknop, of all users together. Nothing in a packet says whose it
 is, so all of them are tried for each that a stranger sends: 7 µs for a key, and 2 ms
-for these; without an HMAC 20 µs, and 5 ms."""
+for these; without an HMAC 20 µs, and 5 ms. Those for GnuPG are among them."""
 MAX_USERS_IN_MAIN_FILE: Final = 256
 MAX_ALWAYS_ALLOW: Final = 64
 """Networks that need no grant: some back ends have a rule for each of them and port."""

@@ -35,7 +35,8 @@ from .limits import (
 )
 from .openers.fwknop import FwknopOpener
 from .openers.native import NativeOpener
-from .pipeline import Decision, Pending, Rejected, World, consider
+from .openpgp.message import Answer as GpgAnswer
+from .pipeline import Decision, Pending, PendingFwknop, Rejected, World, consider
 from .policy import Approval, Approvals, Order, Refusal
 from .privsep import message
 from .privsep.message import Answer
@@ -43,8 +44,10 @@ from .quota import RequestQuota
 from .reload import Reload
 from .repeats import Repeats
 from .report import Report
+from .seen import SeenMessages
 from .settle import settle
-from .signatures import Signatures, Taken
+from .settle_fwknop import settle_fwknop
+from .signatures import AnyPending, Signatures, Taken
 from .store import ReplayStore
 from .systemd import Notifier
 from .users import Users, lax_keys
@@ -92,6 +95,7 @@ class Listener:
             Repeats(MAX_REPEATS),
             RequestQuota(REQUEST_BURST, REQUESTS_PER_SECOND),
             _NO_WIDTHS,
+            SeenMessages(),
         )
         self._report = Report()
         self._asking = Asking(self._send, self._report)
@@ -208,7 +212,7 @@ class Listener:
                 self._asking.approve(approval)
         elif isinstance(decision, Order):
             self._asking.order(decision)
-        elif isinstance(decision, Pending):
+        elif isinstance(decision, (Pending, PendingFwknop)):
             self._ask_helper(decision)
         elif isinstance(decision, Refusal):
             self._report.denied(
@@ -237,7 +241,7 @@ class Listener:
 
     # Signed requests
 
-    def _ask_helper(self, pending: Pending) -> None:
+    def _ask_helper(self, pending: AnyPending) -> None:
         taken = self._signatures.ask(pending)
         if taken is Taken.BUSY:
             self._report.count("busy")
@@ -246,21 +250,33 @@ class Listener:
 
     def _read_helper(self) -> None:
         for pending, answer in self._signatures.read():
-            decision = settle(
-                pending,
-                answer,
-                server=self._server,
-                users=self._opener.users,
-                now=now_ms(),
-                widths=self._world.widths,
-            )
-            self._act(decision)
+            self._act(self._settle(pending, answer))
         if self._signatures.fileno() < 0:
             self._poll.unregister(self._helper)
             events.error(
                 "gnupg: the helper has ended: signed requests are refused",
                 "see above why, and restart spasshd",
             )
+
+    def _settle(self, pending: AnyPending, answer: GpgAnswer) -> Decision:
+        users, widths = self._opener.users, self._world.widths
+        if isinstance(pending, PendingFwknop):
+            return settle_fwknop(
+                pending,
+                answer,
+                users=users,
+                replay=self._store,
+                now=now_ms(),
+                widths=widths,
+            )
+        return settle(
+            pending,
+            answer,
+            server=self._server,
+            users=users,
+            now=now_ms(),
+            widths=widths,
+        )
 
     # The replay store
 

@@ -65,7 +65,9 @@ def without_gpg(settings: Config, users: Iterable[User]) -> list[str]:
         return []
     what = "'spasshd user add --gnupg' makes gnupg_dir"
     return [
-        f"{user.name} has to sign, and cannot: {what}" for user in users if user.gnupg
+        f"{user.name} has to sign, and cannot: {what}"
+        for user in users
+        if user.gnupg or user.fwknop_gnupg
     ]
 
 
@@ -78,7 +80,7 @@ def with_open_invites(users: Iterable[User], now: int) -> list[str]:
 
 def unused_formats(settings: Config, users: Iterable[User]) -> list[str]:
     """Say if packets of a format are captured, and nobody has a key for them."""
-    if settings.fwknop and not any(user.fwknop for user in users):
+    if settings.fwknop and not any(user.fwknop or user.fwknop_gnupg for user in users):
         return ["fwknop is true, and no user has a key for packets of fwknop"]
     return []
 

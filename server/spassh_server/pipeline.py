@@ -3,21 +3,28 @@
     capture -> datagram -> envelope -> replay -> quota -> policy -> granter -> firewall
                                                       `-> helper: gpg -> policy
 
+Of a packet of fwknop by GnuPG, nobody knows what is in it before gpg has opened it. So
+the replay check is behind gpg, and before it there is one that knows the packets alone.
+
 This is the file to read first. Nothing before the replay check stores or logs anything,
 so a stranger's packet leaves no trace but a counter. And nothing before it asks gpg.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from spassh.protocol.errors import PacketError
 
 from .datagram import Datagram, parse
-from .envelope import Envelope, Opened
+from .envelope import Enclosed, Envelope, Opened
 from .firewall import Width
 from .policy import Approval, Approvals, Order, Refusal, decide_all
 from .quota import RequestQuota
 from .repeats import Known, Repeats
 from .replay import IDENTITY_SIZE, Entry
+from .seen import SeenMessages
+
+UNKNOWN: Final = "?"
+"""Whose a packet is for which nothing but the signature says that. No user's name."""
 
 
 class Admission(Protocol):
@@ -40,6 +47,7 @@ class World(NamedTuple):
     quota: RequestQuota
     widths: frozenset[Width]
     """What the packet filter of this host can enforce."""
+    seen: SeenMessages
 
 
 class Pending(NamedTuple):
@@ -74,6 +82,40 @@ class Pending(NamedTuple):
         return not address or address == self.address or self.opened.user.any_address
 
 
+class PendingFwknop(NamedTuple):
+    """A packet of fwknop by GnuPG, before gpg has seen it."""
+
+    enclosed: Enclosed
+    datagram: Datagram
+    arrived: int
+    """When it arrived, in milliseconds since 1970-01-01 UTC."""
+
+    @property
+    def message(self) -> bytes:
+        """The OpenPGP message."""
+        return self.enclosed.message
+
+    @property
+    def user(self) -> str:
+        """The user's name, or `UNKNOWN`: all of these share what one user may ask."""
+        return UNKNOWN if self.enclosed.user is None else self.enclosed.user.name
+
+    @property
+    def address(self) -> bytes:
+        """Whom to name in the log: nobody knows yet which address is to be allowed."""
+        return self.datagram.source
+
+    def may_get(self, user: str, address: bytes) -> bool:
+        """Tell whether it may ask for what is this user's, this address's, or at all.
+
+        Which address is to be allowed, the message says, and of some whose it is.
+        """
+        its = self.enclosed.user
+        if user:
+            return its is None or its.name == user
+        return not address or address == self.address or its is None or its.any_address
+
+
 class Rejected(NamedTuple):
     """An authentic packet that came too late or for the second time."""
 
@@ -82,7 +124,7 @@ class Rejected(NamedTuple):
     error: PacketError
 
 
-Decision = Approval | Approvals | Order | Refusal | Rejected | Pending
+Decision = Approval | Approvals | Order | Refusal | Rejected | Pending | PendingFwknop
 """What becomes of an authentic request."""
 
 
@@ -97,7 +139,9 @@ def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
     rejected = known and _rejected(known, datagram.source, now, world)
     if rejected:
         return rejected
-    opened: Opened = world.envelope.open(datagram.payload)
+    opened = world.envelope.open(datagram.payload)
+    if isinstance(opened, Enclosed):
+        return _consider_enclosed(PendingFwknop(opened, datagram, now), world)
     source, request, user = datagram.source, opened.request, opened.user
     entry = Entry(opened.identity[:IDENTITY_SIZE], request.time)
     known = Known(user.name, entry)
@@ -121,3 +165,18 @@ def _rejected(known: Known, source: bytes, now: int, world: World) -> Rejected |
     except PacketError as error:
         return Rejected(known.user, source, error)
     return None
+
+
+def _consider_enclosed(
+    pending: PendingFwknop, world: World
+) -> Rejected | Refusal | PendingFwknop:
+    """Judge a packet of which nobody has seen what is in it."""
+    identity, source = pending.enclosed.identity, pending.address
+    try:
+        world.seen.check(identity, source)
+    except PacketError as error:
+        return Rejected(pending.user, source, error)
+    if not world.quota.take(pending.user, pending.arrived):
+        return Refusal(pending.user, source, "too many requests")
+    world.seen.add(identity, source)
+    return pending

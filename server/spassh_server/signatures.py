@@ -19,6 +19,7 @@ from .limits import (
 )
 from .openpgp.message import (
     ANSWER_SIZE,
+    LOST,
     Answer,
     HelperMessageError,
     Question,
@@ -26,8 +27,10 @@ from .openpgp.message import (
     decode_answer,
     encode_question,
 )
-from .pipeline import Pending
+from .pipeline import Pending, PendingFwknop
 from .quota import RequestQuota
+
+AnyPending = Pending | PendingFwknop
 
 
 class Taken(Enum):
@@ -47,9 +50,9 @@ class Signatures:
         self._socket = helper
         self._quota = RequestQuota(SIGNED_BURST, SIGNED_PER_SECOND)
         self._number = 0
-        self._waiting: FairLines[Pending] = FairLines()
+        self._waiting: FairLines[AnyPending] = FairLines()
         # None where nobody waits any more: the helper has the message all the same.
-        self._outstanding: dict[int, Pending | None] = {}
+        self._outstanding: dict[int, AnyPending | None] = {}
 
     def fileno(self) -> int:
         """Return the descriptor that polls readable for an answer; -1 for none."""
@@ -60,7 +63,7 @@ class Signatures:
         """Whether every message has its answer."""
         return not self._waiting and not self._outstanding
 
-    def ask(self, pending: Pending) -> Taken:
+    def ask(self, pending: AnyPending) -> Taken:
         """Have gpg look at a message, now or later."""
         if self._socket is None:
             return Taken.NO_HELPER
@@ -77,21 +80,28 @@ class Signatures:
         self._send_waiting()
         return Taken.ASKED
 
-    def drop(self, unwanted: Callable[[Pending], bool]) -> None:
+    def drop(self, unwanted: Callable[[AnyPending], bool]) -> None:
         """Have nothing come of what is `unwanted`, whatever gpg says of it."""
         self._waiting.drop(unwanted)
         for number, pending in self._outstanding.items():
             if pending is not None and unwanted(pending):
                 self._outstanding[number] = None
 
-    def read(self) -> list[tuple[Pending, Answer]]:
+    def read(self) -> list[tuple[AnyPending, Answer]]:
         """Read one answer; if the helper has gone, that is the answer to everything.
+
+        If only it has begun anew, it is the answer to what it was asked before.
 
         Whoever polls its descriptor looks at `fileno` again, which is -1 then.
         """
         answer = self._receive()
         if answer is None:
             return self._lose()
+        if answer.number == LOST:
+            lost = [(one, answer) for one in self._asked()]
+            self._outstanding = {}
+            self._send_waiting()
+            return lost
         pending = self._outstanding.pop(answer.number, None)
         self._send_waiting()
         return [] if pending is None else [(pending, answer)]
@@ -105,13 +115,13 @@ class Signatures:
         except (OSError, HelperMessageError):
             return None
 
-    def _lose(self) -> list[tuple[Pending, Answer]]:
+    def _lose(self) -> list[tuple[AnyPending, Answer]]:
         self._socket = None
         lost = [*self._asked(), *self._waiting.drop(lambda _: True)]
         self._outstanding = {}
         return [(one, Answer(0, Verdict.FAILED)) for one in lost]
 
-    def _asked(self) -> list[Pending]:
+    def _asked(self) -> list[AnyPending]:
         return [one for one in self._outstanding.values() if one is not None]
 
     def _send_waiting(self) -> None:
@@ -122,7 +132,7 @@ class Signatures:
             pending = self._waiting.take(under_way)
             if pending is None:
                 return
-            self._number = (self._number + 1) & 0xFFFFFFFF
+            self._number = self._number % 0xFFFFFFFF + 1
             self._outstanding[self._number] = pending
             question = Question(self._number, pending.message)
             try:

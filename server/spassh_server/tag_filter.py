@@ -12,6 +12,7 @@ filter of libpcap nor `datagram` lets it through.
 from collections.abc import Iterator
 from typing import Final
 
+from spassh.protocol.fwknop import openpgp
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.packet import BODIES, FIRST
 from spassh.protocol.limits import DATAGRAM_SIZES
@@ -48,7 +49,8 @@ _PERIOD = 64
 """Sizes of fwknop's packets repeat after 48 bytes of ciphertext: three blocks."""
 _LOOKED_AT = 14
 """Characters of such a packet that are looked at. Of 256 bytes, 4 may be the first and
-64 each of the 13 others: noise is like that once in 2^32, as often as it has a tag."""
+64 each of the 13 others: noise is like that once in 2^32, as often as it has a tag. Of
+a packet by GnuPG, 12 may be the first, 1 the third and 16 the fourth: once in 2^38."""
 
 
 def tag_filter(
@@ -188,13 +190,32 @@ def _rotate(
 
 def _fwknop(udp: int, keep: int) -> Iterator[Instruction]:
     """Let through what has a size of fwknop's packets and begins like one."""
+    symmetric = [
+        do(bpf.LDH_IND, udp - _UDP_HEADER + _UDP_LENGTH),
+        do(bpf.SUB_K, _UDP_HEADER),
+        do(bpf.AND_K, _PERIOD - 1),
+        *_one_of(_residues()),
+        do(bpf.LDB_IND, udp),
+        *_one_of(sorted(FIRST)),
+    ]
+    by_gnupg = [
+        do(bpf.LDH_IND, udp - _UDP_HEADER + _UDP_LENGTH),
+        jump(bpf.JGE_K, openpgp.LEAST + _UDP_HEADER, 1, 0),
+        do(bpf.RET_K, 0),
+        do(bpf.LDB_IND, udp + 2),
+        *_one_of(sorted(openpgp.THIRD)),
+        do(bpf.LDB_IND, udp + 3),
+        *_one_of(sorted(openpgp.FOURTH)),
+    ]
     yield do(bpf.LDX_MEM, _HEADER)
-    yield do(bpf.LDH_IND, udp - _UDP_HEADER + _UDP_LENGTH)
-    yield do(bpf.SUB_K, _UDP_HEADER)
-    yield do(bpf.AND_K, _PERIOD - 1)
-    yield from _one_of(_residues())
     yield do(bpf.LDB_IND, udp)
-    yield from _one_of(sorted(FIRST))
+    # The first character is the letter of one kind alone, and none of the other's.
+    yield jump(bpf.JGE_K, min(openpgp.FIRST), 0, 1)
+    yield jump(bpf.JGT_K, max(openpgp.FIRST), 0, 1)
+    yield do(bpf.JA, len(by_gnupg) + 1)
+    yield from by_gnupg
+    yield do(bpf.JA, len(symmetric))
+    yield from symmetric
     for at in range(1, _LOOKED_AT):
         yield do(bpf.LDB_IND, udp + at)
         # base64: a to z, A to Z, then / and the digits, which are neighbours, then +.

@@ -3,25 +3,26 @@
 Pure: text in, `User` out. Who reads the files, and as whom, is `config` and `privsep`.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.errors import TextFormError, Unauthentic
 from spassh.protocol.fwknop.opening import Keyring
+from spassh.protocol.fwknop.openpgp import Hmac
+from spassh.protocol.fwknop.openpgp import Keyring as MessageKeyring
 from spassh.protocol.keys import PSK, PUBLIC, decode_key
 from spassh.protocol.names import check_user
 
 from .commands import Command
 from .config import Config
+from .fingerprints import read_fingerprints
 from .firewall import Forward, Network, Width
 from .fwknop_keys import FORMAT as FWKNOP
-from .fwknop_keys import FwknopKey, read_fwknop_key
+from .fwknop_keys import FwknopGnupgKey, FwknopKey, read_fwknop_key
 from .limits import (
     MAX_FWKNOP_KEYS,
     MAX_KEYS_PER_USER,
-    MAX_OPENPGP_KEYS_PER_USER,
     MAX_USERS_IN_MAIN_FILE,
 )
 from .ports import Port
@@ -50,7 +51,6 @@ _NATIVE = "native"
 FORMATS = (_NATIVE, FWKNOP)
 """What the packets are that a key is for."""
 _USER_FORMATS = (_NATIVE, "gnupg")
-_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 
 
 class UserKey(NamedTuple):
@@ -94,14 +94,23 @@ class User(NamedTuple):
     """Where those of `ports` lead that are no ports of this host."""
     fwknop: tuple[FwknopKey, ...] = ()
     """Keys for packets of fwknop. `keys` are those for native ones."""
+    fwknop_gnupg: tuple[FwknopGnupgKey, ...] = ()
+    """The same for packets of fwknop that are made by GnuPG."""
     gnupg: frozenset[str] = frozenset()
     """The OpenPGP keys of which one has to sign each request, as fingerprints of upper
     case; none: requests are not signed."""
 
     @property
-    def all_keys(self) -> tuple[UserKey | FwknopKey, ...]:
+    def laxness(self) -> list[str]:
+        """Return what those of the keys do without that do without something."""
+        each = [key.laxness for key in self.fwknop]
+        each += [key.laxness for key in self.fwknop_gnupg]
+        return list(filter(None, each))
+
+    @property
+    def all_keys(self) -> tuple[UserKey | FwknopKey | FwknopGnupgKey, ...]:
         """Return the keys for packets of whatever format."""
-        return self.keys + self.fwknop
+        return self.keys + self.fwknop + self.fwknop_gnupg
 
 
 class Users:
@@ -114,6 +123,8 @@ class Users:
         self._by_key: dict[bytes, tuple[UserKey, User]] = {}
         self.fwknop: list[tuple[FwknopKey, User]] = []
         """Every key for packets of fwknop that is tried, and whose it is."""
+        self.fwknop_gnupg: list[tuple[FwknopGnupgKey, User]] = []
+        """The same of those whose packets are made by GnuPG."""
         self.untried: list[str] = []
         """Users of whom not all of these are, because there are too many in all."""
         for user in users:
@@ -124,17 +135,43 @@ class Users:
                     self.duplicates.append((user.name, owner.name))
 
         self.fwknop_keyring = Keyring(key.keys for key, _ in self.fwknop)
+        self.fwknop_messages = MessageKeyring(key.hmac for key, _ in self.fwknop_gnupg)
 
     def _add_fwknop(self, user: User) -> None:
         owners = {key.keys: owner for key, owner in self.fwknop}
         for key in user.fwknop:
-            owner = owners.get(key.keys, user)
-            if owner is not user:
-                self.duplicates.append((user.name, owner.name))
-            elif len(self.fwknop) < MAX_FWKNOP_KEYS:
+            if self._is_tried(user, owners.get(key.keys, user)):
                 self.fwknop.append((key, user))
-            else:
-                self.untried.append(user.name)
+        for one in user.fwknop_gnupg:
+            met = [owner for key, owner in self.fwknop_gnupg if key.meets(one)]
+            if self._is_tried(user, [*met, user][0]):
+                self.fwknop_gnupg.append((one, user))
+
+    def _is_tried(self, user: User, owner: User) -> bool:
+        """Tell whether a key that is the owner's is one of the user's, and has room."""
+        if owner is not user:
+            self.duplicates.append((user.name, owner.name))
+        elif len(self.fwknop) + len(self.fwknop_gnupg) >= MAX_FWKNOP_KEYS:
+            self.untried.append(user.name)
+        else:
+            return True
+        return False
+
+    def owner_of_message(
+        self, hmac: Hmac, signer: str
+    ) -> tuple[FwknopGnupgKey, User] | None:
+        """Return the key of a packet of fwknop, and whose it is, if somebody's.
+
+        Args:
+            hmac: what the packet was authenticated with; without a key, the signer
+                alone says whose it is.
+            signer: the fingerprint of the OpenPGP key that has signed it.
+        """
+        wanted = FwknopGnupgKey(hmac, frozenset({signer}))
+        for key, user in self.fwknop_gnupg:
+            if key.meets(wanted):
+                return key, user
+        return None
 
     def __len__(self) -> int:
         return len(self.by_name)
@@ -172,10 +209,9 @@ def shared_problems(users: Users, path_of: Callable[[str], str]) -> list[ConfigE
 def lax_keys(users: Iterable[User]) -> list[str]:
     """Return a warning for each key that does without what fwknop 2 has."""
     return [
-        f"a key of {user.name} takes packets of fwknop without {key.laxness}"
+        f"a key of {user.name} takes packets of fwknop without {laxness}"
         for user in users
-        for key in user.fwknop
-        if key.laxness
+        for laxness in user.laxness
     ]
 
 
@@ -230,6 +266,7 @@ def _user(name: str, table: Table, config: Config) -> User:
     if not_before and expires and expires <= not_before:
         raise table.error("expires", "is not after not_before", "write a later one")
     entries = _key_tables(table)
+    fwknop, fwknop_gnupg = _fwknop_keys(entries, config)
     return User(
         name,
         _native_keys(entries),
@@ -243,7 +280,8 @@ def _user(name: str, table: Table, config: Config) -> User:
         expires,
         _commands(table, config),
         _forwards(table, config),
-        _fwknop_keys(entries, config),
+        fwknop,
+        fwknop_gnupg,
         _openpgp_keys(table),
     )
 
@@ -328,29 +366,18 @@ def _native_keys(entries: list[tuple[str, Table]]) -> tuple[UserKey, ...]:
 
 def _openpgp_keys(table: Table) -> frozenset[str]:
     wanted = table.choice("format", _NATIVE, _USER_FORMATS) == "gnupg"
-    fingerprints = table.strings("gnupg", ())
-    if not wanted and fingerprints:
+    if not wanted and table.strings("gnupg", ()):
         raise table.error(
             "gnupg", "nobody looks at it", 'write format = "gnupg" as well'
         )
-    if len(fingerprints) > MAX_OPENPGP_KEYS_PER_USER:
-        raise table.error(
-            "gnupg", f"more than {MAX_OPENPGP_KEYS_PER_USER}", "take some out"
-        )
-    whole = [one.replace(" ", "") for one in fingerprints]
-    if wanted and not all(map(_FINGERPRINT.fullmatch, whole or [""])):
-        raise table.error(
-            "gnupg",
-            "expected a list of fingerprints, of 40 hexadecimal digits each",
-            "'gpg --fingerprint' shows them; 'spasshd user add --gnupg' adds the key",
-        )
-    return frozenset(one.upper() for one in whole)
+    return read_fingerprints(table) if wanted else frozenset()
 
 
 def _fwknop_keys(
     entries: list[tuple[str, Table]], config: Config
-) -> tuple[FwknopKey, ...]:
+) -> tuple[tuple[FwknopKey, ...], tuple[FwknopGnupgKey, ...]]:
     keys: list[FwknopKey] = []
+    by_gnupg: list[FwknopGnupgKey] = []
     for kind, entry in entries:
         if kind != FWKNOP:
             continue
@@ -361,10 +388,15 @@ def _fwknop_keys(
                 "write fwknop = true there and restart spasshd",
             )
         key = read_fwknop_key(entry)
-        if any(one.keys == key.keys for one in keys):
+        if isinstance(key, FwknopGnupgKey):
+            is_there = any(map(key.meets, by_gnupg))
+            by_gnupg.append(key)
+        else:
+            is_there = any(one.keys == key.keys for one in keys)
+            keys.append(key)
+        if is_there:
             raise entry.error("format", "is listed twice", "take one of them out")
-        keys.append(key)
-    return tuple(keys)
+    return tuple(keys), tuple(by_gnupg)
 
 
 def _decode(entry: Table, key: str, kind: str) -> bytes:

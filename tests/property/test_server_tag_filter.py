@@ -14,9 +14,10 @@ from unit.server.bpf_machine import Kernel, kernel, run
 from unit.server.frames import LINKS, PACKETS, PORT, Link, udp
 
 from spassh.protocol.errors import NotOurs
+from spassh.protocol.fwknop import openpgp
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.opening import has_form
-from spassh.protocol.fwknop.packet import BODIES, LEAST
+from spassh.protocol.fwknop.packet import BODIES
 from spassh.protocol.limits import DATAGRAM_SIZES
 from spassh.protocol.packet import Gate
 from spassh_server.bpf import Instruction, behind
@@ -73,6 +74,8 @@ def _judges(link: int, *, fwknop: bool) -> Judges:
 
 
 def payload_of(kind: str, size: int, seed: int) -> bytes:
+    if kind == "gnupg":
+        return b"GMA" + bytes(Random(seed).choices(b"wz09+/", k=size - 3))
     if kind == "fwknop":
         return b"+" + bytes(Random(seed).choices(b"AZaz09+/", k=size - 1))
     body = Random(seed).randbytes(size - 4)
@@ -86,7 +89,8 @@ def is_wanted(payload: bytes, *, fwknop: bool) -> bool:
     """Tell what user space's first look tells."""
     if len(payload) in DATAGRAM_SIZES and GATE.tag(payload[4:12]) == payload[:4]:
         return True
-    return fwknop and has_form(payload) and len(payload) in SIZES
+    symmetric = has_form(payload) and len(payload) in SIZES
+    return fwknop and (symmetric or openpgp.has_form(payload))
 
 
 @settings(max_examples=400)
@@ -94,8 +98,8 @@ def is_wanted(payload: bytes, *, fwknop: bool) -> bool:
     st.sampled_from(sorted(LIVE)),
     st.sampled_from(sorted(PACKETS)),
     st.booleans(),
-    st.sampled_from(["right", "right", "wrong", "fwknop"]),
-    st.sampled_from([192, 1200, 161, 204]) | st.integers(139, 1501),
+    st.sampled_from(["right", "right", "wrong", "fwknop", "gnupg"]),
+    st.sampled_from([192, 1200, 161, 204, 1069]) | st.integers(139, 1501),
     st.integers(0, 1 << 32),
     st.lists(st.tuples(st.integers(0, 70), st.integers(0, 255)), max_size=2),
     st.sampled_from([0, 0, 0, 1, 20, 1000]),
@@ -139,6 +143,6 @@ def agree(frame: bytes, link: Link, *, fwknop: bool) -> None:
         assert passed == before
     elif passed:
         # A packet of fwknop whose first characters are right, and a later one is not.
-        begins = payload[:14].ljust(LEAST, b"A")
+        begins = payload[:14].ljust(openpgp.LEAST, b"A")
         assert fwknop
-        assert has_form(begins)
+        assert has_form(begins) or openpgp.has_form(begins)

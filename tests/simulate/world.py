@@ -40,6 +40,7 @@ from spassh_server.privsep.message import (
 )
 from spassh_server.quota import GrantQuota, RequestQuota
 from spassh_server.repeats import Repeats
+from spassh_server.seen import SeenMessages
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
 
@@ -267,8 +268,9 @@ class Server:
         requests = RequestQuota(limits.REQUEST_BURST, limits.REQUESTS_PER_SECOND)
         envelope = Envelope([self._opener])
         widths = self.firewall.widths
-        repeats = Repeats(limits.MAX_REPEATS)
-        self._stage = Stage(PORT, envelope, self._store, repeats, requests, widths)
+        repeats, seen = Repeats(limits.MAX_REPEATS), SeenMessages()
+        replay = self._store
+        self._stage = Stage(PORT, envelope, replay, repeats, requests, widths, seen)
         self._live = GrantQuota(limits.MAX_GRANTS_PER_USER)
         self._bounds = Bounds(SETTINGS)
         for active in self.firewall.grants():

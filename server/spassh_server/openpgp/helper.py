@@ -21,6 +21,7 @@ from ..firewall.run import DIRECTORIES, find
 from ..privsep.landlock import confine_helper
 from ..privsep.sandbox import SandboxError, keep_capabilities
 from .gpg import Gpg, GpgError
+from .keeper import keep
 from .message import (
     ANSWER_SIZE,
     QUESTION_SIZE,
@@ -186,19 +187,35 @@ def main(arguments: list[str]) -> int:
     with socket.socket(fileno=int(fd)) as sock:
         try:
             keep_capabilities(frozenset())
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            _serve(sock, path, home)
-        except GpgError as error:
-            events.error(f"gnupg: {error}", error.hint)
-        except (SandboxError, HelperMessageError) as error:
+        except SandboxError as error:
             events.error(f"gnupg: {error}")
-        except (BrokenPipeError, ConnectionResetError):
-            return 0
-        except OSError as error:
-            events.error(f"gnupg: {error.filename or home}: {error.strerror or error}")
-        else:
-            return 0
+            return 1
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        keep(sock, lambda: _run(sock, path, home), lambda: _end_agent(home))
+    return 0
+
+
+def _run(sock: socket.socket, path: str, home: str) -> int:
+    """Be the helper; return 0 if the listener has left, and else 1."""
+    try:
+        _serve(sock, path, home)
+    except GpgError as error:
+        events.error(f"gnupg: {error}", error.hint)
+    except (SandboxError, HelperMessageError) as error:
+        events.error(f"gnupg: {error}")
+    except (BrokenPipeError, ConnectionResetError):
+        return 0
+    except OSError as error:
+        events.error(f"gnupg: {error.filename or home}: {error.strerror or error}")
+    else:
+        return 0
     return 1
+
+
+def _end_agent(home: str) -> None:
+    """End the agent of a helper that was killed."""
+    with contextlib.suppress(GpgError):
+        _agent("--kill", home)
 
 
 def _serve(sock: socket.socket, path: str, home: str) -> None:

@@ -2,21 +2,25 @@
 
 One message is one packet of a SOCK_SEQPACKET socket, in network order:
 
-    question   u32 number | OpenPGP message, 1 to 1072 bytes
+    question   u32 number | OpenPGP message, 1 to 1126 bytes
     answer     u32 number | u8 verdict | u64 time | fingerprint[20] | text
 
-The three last fields of an answer are empty unless the verdict is `GOOD`.
+The three last fields of an answer are empty unless the verdict is `GOOD`. No question
+has the number 0: the answer of that number is one to all that were asked so far.
 """
 
 from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from spassh.protocol.limits import MAX_MESSAGE, MAX_TEXT
+from spassh.protocol.fwknop.openpgp import MAX_MESSAGE
+from spassh.protocol.limits import MAX_TEXT
 
 _NUMBER = Struct("!I")
 _ANSWER = Struct("!IBQ20s")
 
+LOST: Final = 0
+"""The number of the answer that nobody will answer what was asked: the helper ended."""
 QUESTION_SIZE: Final = _NUMBER.size + MAX_MESSAGE
 """Most bytes of a question."""
 ANSWER_SIZE: Final = _ANSWER.size + MAX_TEXT

@@ -35,8 +35,9 @@ def _extras(user: User, now: int) -> list[str]:
     invites = sum(1 for key in user.keys if key.is_open_invite(now))
     if invites:
         extras.append(f"{invites} invite" + "s" * (invites != 1))
-    if user.fwknop:
-        extras.append(f"{len(user.fwknop)} of fwknop")
+    of_fwknop = len(user.fwknop) + len(user.fwknop_gnupg)
+    if of_fwknop:
+        extras.append(f"{of_fwknop} of fwknop")
     if user.commands:
         names = ",".join(command.name for command in user.commands)
         extras.append(f"commands {names}")

@@ -64,7 +64,7 @@ def _without(settings: Config, file: UserFile, public: bytes) -> str:
         raise VerbError(
             f"user '{name}' has no such key", f"{file.path} has those that are there"
         )
-    if not left and not file.user.fwknop:
+    if len(file.user.all_keys) == 1:
         raise VerbError(
             f"it is the only key of user '{name}'",
             f"'spasshd user remove {name}' removes the user",

@@ -11,12 +11,12 @@ from hmac import compare_digest
 from typing import NamedTuple
 
 from ..errors import Malformed, NotOurs, Unauthentic
-from ..hashing import blake2s
 from .cipher import decrypt
-from .digests import DIGESTS, matches
+from .digests import DIGESTS
 from .keys import Keys, derive
-from .message import Message, decode, printable
+from .message import Message
 from .packet import BODIES, FIRST, LEAST, MAGIC, MOST, PREFIX, SALT_SIZE
+from .text import check, identity, read
 from .unpadded import decode as from_base64
 
 TYPE_CHECKING = False
@@ -71,9 +71,8 @@ class Keyring:
                 if one.keys.hmac:
                     raise Unauthentic(str(error)) from error
                 continue
-            head, _, _ = plain.rpartition(b":")
-            message = decode(printable(head), legacy=one.keys.legacy)
-            return Opened(message, number, blake2s(plain).digest())
+            message = read(plain, legacy=one.keys.legacy)
+            return Opened(message, number, identity(plain))
         raise NotOurs("key")
 
 
@@ -125,7 +124,5 @@ def _decrypt(body: bytes, keys: Keys) -> bytes:
     salt = raw[len(MAGIC) : len(MAGIC) + SALT_SIZE]
     key, vector = derive(keys, salt)
     plain = decrypt(key, vector, raw[len(MAGIC) + SALT_SIZE :])
-    head, _, digest = plain.rpartition(b":")
-    if not matches(digest, head):
-        raise Unauthentic("digest")
+    check(plain)
     return plain

@@ -1,8 +1,7 @@
 """The packet on the wire, and how a client makes one.
 
     payload := body | tag
-    body    := base64("Salted__" | salt[8] | AES-256-CBC(plain)) without its first 10
-    plain   := message ":" digest
+    body    := base64("Salted__" | salt[8] | AES-256-CBC(text)) without its first 10
     tag     := base64(HMAC("U2FsdGVkX1" | body)), if there is an HMAC key
 
 Base64 is never padded. The 10 characters that are left out are the same in all packets.
@@ -15,7 +14,7 @@ from .cipher import BLOCK, encrypt
 from .digests import DEFAULT_DIGEST, DIGESTS
 from .keys import Keys, derive
 from .message import Message
-from .message import encode as encode_message
+from .text import spell
 from .unpadded import encode, length
 
 TYPE_CHECKING = False
@@ -59,10 +58,9 @@ def seal(
     """
     if len(salt) != SALT_SIZE:
         raise ValueError(f"salt must be {SALT_SIZE} bytes")
-    head = encode_message(message)
-    plain = head + b":" + DIGESTS[digest].hash(head)
+    text = spell(message, digest)
     key, vector = derive(keys, salt)
-    whole = encode(MAGIC + salt + encrypt(key, vector, plain))
+    whole = encode(MAGIC + salt + encrypt(key, vector, text))
     body = whole[len(PREFIX) :]
     if len(whole if keys.hmac else body) > _MAX_BODY:
         raise Malformed("too long")

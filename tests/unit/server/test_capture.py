@@ -141,7 +141,7 @@ add("here")
 for wanted in (True, False):
     capture = listen("here", fwknop=wanted)
     for size in (139, 140, 1400):
-        for first in b"89+/A":
+        for first in b"89+/AE":
             payload = bytes([first]) * size
             send("x-here", ethernet(ipv4(udp(payload))))
             send("x-here", ethernet(ipv6(udp(payload))))
@@ -152,7 +152,7 @@ for wanted in (True, False):
     print("".join(sorted(map(chr, heard[:-2]))), heard[-2:])
     capture.close()
 """,
-        "++//8899 [4, 4]\n [4, 4]\n",
+        "++//8899E [4, 4]\n [4, 4]\n",
     )
 
 

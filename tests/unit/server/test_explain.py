@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 from unit.server.frames import PORT, ethernet, ipv4, udp
-from unit.server.fwknop_parties import ACCESS, KEYS, fwknop_user, packet
+from unit.server.fwknop_parties import (
+    ACCESS,
+    KEYS,
+    UNAUTHENTICATED,
+    fwknop_user,
+    gnupg_packet,
+    gnupg_user,
+    packet,
+)
 from unit.server.parties import (
     CLIENT_PSK,
     CLIENT_SECRET,
@@ -26,6 +34,7 @@ from unit.server.parties import (
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.errors import PacketError
 from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.fwknop.openpgp import Hmac
 from spassh.protocol.limits import WINDOW_MS
 from spassh.protocol.packet import Gate
 from spassh.protocol.request import Request, encode
@@ -42,6 +51,7 @@ from spassh_server.ports import Port
 from spassh_server.quota import RequestQuota
 from spassh_server.repeats import Repeats
 from spassh_server.replay import ReplayMemory
+from spassh_server.seen import SeenMessages
 from spassh_server.users import Users
 
 OTHER_SERVER = PrivateKey(bytes(32)).public
@@ -297,6 +307,7 @@ def test_what_is_told_is_what_the_daemon_does(
         Repeats(9),
         RequestQuota(9, 9),
         EVERY_WIDTH,
+        SeenMessages(),
     )
     for _ in range(2):
         told = steps(payload, place, source_port=40_000)[-1]
@@ -365,6 +376,26 @@ class TestAPacketOfFwknop:
         payload = packet(ACCESS._replace(type=0, ports=(), command="'"))
         what = "breaks a rule of fwknop's format: quotes of a command"
         assert last(payload, self.place()) == ("request", False, what)
+
+    def test_by_gnupg_is_told_as_far_as_its_hmac(self) -> None:
+        users = Users([gnupg_user(), fwknop_user("bob")])
+        place = scene()._replace(users=users)
+        found = steps(gnupg_packet(), place)
+        assert found[1:] == [
+            Step("gate", True, "it has the form of a packet of fwknop"),
+            Step("handshake", True, "made by ada, with key 1 of 1"),
+            Step("request", True, "an OpenPGP message of 604 bytes"),
+            Step("signature", False, "gpg is not asked here: see the log of spasshd"),
+        ]
+        what = "none of the 2 keys for packets of fwknop fits"
+        assert last(gnupg_packet(Hmac()), place) == ("handshake", False, what)
+
+    def test_by_gnupg_without_an_hmac_is_anybodys(self) -> None:
+        users = Users([gnupg_user(fwknop_gnupg=(UNAUTHENTICATED,))])
+        found = steps(gnupg_packet(Hmac()), scene()._replace(users=users))
+        what = "it has no HMAC that is known: only its signature can say whose it is"
+        assert found[2] == Step("handshake", True, what)
+        assert found[-1].name == "signature"
 
     def test_is_no_packet_where_nobody_has_a_key_for_it(self) -> None:
         assert last(packet())[0] == "gate"

@@ -2,18 +2,24 @@
 
 import pytest
 from unit.server.fwknop_parties import (
+    BY_GNUPG,
     HMAC_KEY_BASE64,
     KEY_BASE64,
     KEYS,
+    OTHER_SIGNER,
+    SIGNER,
     TABLE,
+    UNAUTHENTICATED,
     fwknop_user,
+    gnupg_user,
     packet,
 )
 from unit.server.parties import CONFIG, NOW, key, key_table
 
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.keys import Keys
-from spassh_server.fwknop_keys import FwknopKey
+from spassh.protocol.fwknop.openpgp import Hmac
+from spassh_server.fwknop_keys import FwknopGnupgKey, FwknopKey
 from spassh_server.limits import MAX_FWKNOP_KEYS, MAX_KEYS_PER_USER
 from spassh_server.toml import ConfigError
 from spassh_server.users import User, Users, lax_keys, parse_user, shared_problems
@@ -84,6 +90,95 @@ def test_each_lax_key_is_warned_of() -> None:
         f"{begin} the key derivation of fwknop 2",
         f"{begin} an HMAC and the key derivation of fwknop 2",
     ]
+
+
+# By GnuPG
+
+GNUPG = f'gnupg = ["{SIGNER}"]'
+
+
+def test_a_key_by_gnupg_is_an_hmac_and_whose_signatures_are_good() -> None:
+    spelled = f"{SIGNER[:4]} {SIGNER[4:].lower()}"
+    ada = read(table(f'gnupg = ["{spelled}", "{OTHER_SIGNER}"]', 'hmac_key = "h"'))
+    assert ada.fwknop == ()
+    signers = frozenset({SIGNER, OTHER_SIGNER})
+    assert ada.fwknop_gnupg == (FwknopGnupgKey(Hmac(b"h"), signers),)
+    assert ada.all_keys == ada.fwknop_gnupg
+    lines = ('hmac_key = "h"', 'hmac_digest_type = "md5"', "legacy = true")
+    one = read(table(GNUPG, *lines) + "expires = 2026-01-01\n").fwknop_gnupg[0]
+    assert one == FwknopGnupgKey(Hmac(b"h", "md5"), frozenset({SIGNER}), True, NOW)
+
+
+def test_without_an_hmac_strangers_start_gpg_so_it_has_to_be_asked_for_by_name() -> (
+    None
+):
+    with pytest.raises(ConfigError, match="hmac_key: is missing") as caught:
+        read(table(GNUPG))
+    assert "strangers have gpg look" in caught.value.hint
+    with pytest.raises(ConfigError, match="hmac_key: is missing"):
+        read(table(GNUPG, "legacy = true"))
+    lax = read(table(GNUPG, "allow_unauthenticated = true"))
+    assert lax.fwknop_gnupg == (UNAUTHENTICATED,)
+    old = read(table(GNUPG, "allow_unauthenticated = true", "legacy = true"))
+    begin = "a key of ada takes packets of fwknop without"
+    assert lax_keys([lax, old, gnupg_user("bob")]) == [
+        f"{begin} an HMAC",
+        f"{begin} an HMAC and the one spelling of fwknop 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "what"),
+    [
+        (["gnupg = []"], "gnupg: expected a list of fingerprints"),
+        (['gnupg = "x"'], "gnupg: expected a list of strings"),
+        (['gnupg = ["ABCD"]'], "gnupg: expected a list of fingerprints"),
+        ([f"gnupg = {['A' * 40] * 17}".replace("'", '"')], "gnupg: more than 16"),
+        ([GNUPG, 'key = "e"'], "gnupg: there is a key as well"),
+        ([GNUPG, f'key_base64 = "{KEY_BASE64}"'], "gnupg: there is a key as well"),
+    ],
+)
+def test_a_mistake_with_gnupg_is_told(lines: list[str], what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(table(*lines, 'hmac_key = "h"'))
+    assert str(caught.value).startswith(f"{PATH}:3: {what}")
+
+
+def test_an_hmac_has_one_user_and_without_it_a_signer_has() -> None:
+    """Else it would be chance whose limits hold."""
+    for one in (BY_GNUPG, UNAUTHENTICATED):
+        users = Users([gnupg_user(n, fwknop_gnupg=(one,)) for n in ("ada", "bob")])
+        assert users.duplicates == [("bob", "ada")]
+        assert [user.name for _, user in users.fwknop_gnupg] == ["ada"]
+    other = UNAUTHENTICATED._replace(signers=frozenset({OTHER_SIGNER}))
+    keys = {"ada": BY_GNUPG, "bob": UNAUTHENTICATED, "cyn": other}
+    users = Users([gnupg_user(n, fwknop_gnupg=(its,)) for n, its in keys.items()])
+    assert users.duplicates == []
+    wanted = [(BY_GNUPG.hmac, SIGNER), (Hmac(), SIGNER), (Hmac(), OTHER_SIGNER)]
+    found = [users.owner_of_message(hmac, signer) for hmac, signer in wanted]
+    assert [its and its[1].name for its in found] == ["ada", "bob", "cyn"]
+    assert users.owner_of_message(Hmac(b"x"), SIGNER) is None
+    # The HMAC says whose it is. Whether the signature is good is another question.
+    found_by_hmac = users.owner_of_message(BY_GNUPG.hmac, OTHER_SIGNER)
+    assert found_by_hmac == (BY_GNUPG, users.by_name["ada"])
+
+
+def test_a_key_by_gnupg_is_listed_once() -> None:
+    for lax in ('hmac_key = "h"', "allow_unauthenticated = true"):
+        with pytest.raises(ConfigError, match="format: is listed twice"):
+            read(table(GNUPG, lax) * 2)
+    both = read(table(GNUPG, 'hmac_key = "h"') + table('key = "e"', 'hmac_key = "h"'))
+    assert (len(both.fwknop), len(both.fwknop_gnupg)) == (1, 1)
+
+
+def test_keys_by_gnupg_count_among_all_that_are_bounded() -> None:
+    keys = tuple(
+        FwknopGnupgKey(Hmac(b"%d" % number), frozenset({SIGNER}))
+        for number in range(MAX_FWKNOP_KEYS)
+    )
+    users = Users([fwknop_user("bob"), gnupg_user(fwknop_gnupg=keys)])
+    assert len(users.fwknop) + len(users.fwknop_gnupg) == MAX_FWKNOP_KEYS
+    assert users.untried == ["ada"]
 
 
 def test_a_passphrase_of_1_9_may_be_longer() -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -13,7 +14,20 @@ from typing import cast
 import pytest
 from unit.server.child import in_child, needs_root
 from unit.server.frames import PORT, SOURCE_PORT, ipv4, pcap_header, pcap_record, udp
-from unit.server.fwknop_parties import ACCESS, KEYS, TABLE, fwknop_user, packet
+from unit.server.fwknop_parties import (
+    ACCESS,
+    BY_GNUPG,
+    KEYS,
+    OTHER_SIGNER,
+    SIGNER,
+    TABLE,
+    UNAUTHENTICATED,
+    fwknop_user,
+    gnupg_packet,
+    gnupg_user,
+    packet,
+    signed_text,
+)
 from unit.server.parties import (
     CLIENT,
     CLIENT_PSK,
@@ -30,6 +44,7 @@ from unit.server.parties import (
 )
 from vectors.vector_file import load
 
+from spassh.protocol.fwknop.openpgp import Hmac
 from spassh.protocol.fwknop.packet import seal
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
 from spassh.protocol.signed import encode_text
@@ -1117,6 +1132,21 @@ class TestSignedRequests:
         with pytest.raises(FileNotFoundError):
             rig.poll.modify(rig.listener._helper, select.POLLIN)
 
+    def test_are_granted_by_a_helper_that_has_begun_anew(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.frames(sealed_message())
+        lost = helper_message.Answer(helper_message.LOST, Verdict.FAILED)
+        self.answer(rig, lost)
+        assert log(capsys) == [
+            'refused user=ada address=192.0.2.7 reason="gpg does not work here"'
+        ]
+        self.question(rig)
+        packet = sealed_message()
+        rig.frames(packet)
+        self.answer(rig, self.good(packet, self.question(rig).number))
+        assert [type(one) for one in rig.asked()] == [GrantMessage]
+
     def test_over_the_users_share_are_refused(self, rig: Rig, capsys: Capture) -> None:
         for _ in range(limits.SIGNED_BURST + 1):
             rig.frames(sealed_message())
@@ -1130,6 +1160,142 @@ class TestSignedRequests:
         monkeypatch.setattr(signatures, "MAX_WAITING_MESSAGES", 0)
         rig.frames(sealed_message())
         assert rig.counters["busy"] == 1
+
+
+class TestPacketsOfFwknopByGnupg:
+    """As signed requests, but nobody knows what is in them before gpg does."""
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        made = Rig(tmp_path, fwknop=True)
+        lax = UNAUTHENTICATED._replace(signers=frozenset({OTHER_SIGNER}))
+        made.users(gnupg_user(), gnupg_user("bob", fwknop_gnupg=(lax,)))
+        made.poll.register(made.listener._helper, select.POLLIN)
+        yield made
+        made.close()
+
+    def numbers(self, rig: Rig) -> list[int]:
+        """Return the numbers of what the helper is asked."""
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                question = decode_question(rig.helper.recv(QUESTION_SIZE))
+                assert question.message.startswith(b"\x85\x01\x0c\x03")
+                found.append(question.number)
+        return found
+
+    def answer(self, rig: Rig, number: int, signed: bytes, signer: str) -> None:
+        good = helper_message.Answer(number, Verdict.GOOD, NOW // 1000, signer, signed)
+        rig.helper.send(helper_message.encode_answer(good))
+        rig.listener._read(rig.listener._helper)
+
+    def granted(self, rig: Rig) -> list[str]:
+        return [one.user for one in rig.asked() if isinstance(one, GrantMessage)]
+
+    def test_are_granted_when_the_signature_is_good(self, rig: Rig) -> None:
+        for hmac, signer, name in (
+            (BY_GNUPG.hmac, SIGNER, "ada"),
+            (Hmac(), OTHER_SIGNER, "bob"),
+        ):
+            rig.frames(gnupg_packet(hmac))
+            (number,) = self.numbers(rig)
+            assert self.granted(rig) == []
+            self.answer(rig, number, signed_text(), signer)
+            assert self.granted(rig) == [name]
+
+    def test_of_strangers_never_reach_the_helper(self, rig: Rig) -> None:
+        """The HMAC comes before gpg is started."""
+        rig.users(gnupg_user())
+        packet = gnupg_packet()
+        for bit in range(0, 8 * len(packet), 41):
+            changed = bytearray(packet)
+            changed[bit // 8] ^= 1 << bit % 8
+            rig.frames(bytes(changed))
+        rig.frames(gnupg_packet(Hmac(b"other")), gnupg_packet(Hmac()))
+        for size in range(0, len(packet), 97):
+            rig.frames(packet[:size])
+        assert self.numbers(rig) == []
+        assert set(rig.counters) == {"frames", "not-ours"}
+
+    def test_are_not_tried_where_nobody_has_such_keys(self, rig: Rig) -> None:
+        rig.users(user(), fwknop_user())
+        rig.frames(gnupg_packet(), gnupg_packet(Hmac()))
+        assert self.numbers(rig) == []
+
+    def test_that_are_sent_again_never_reach_the_helper(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        """Else whoever has recorded one could use up what its user may ask."""
+        packet = gnupg_packet()
+        rig.frames(packet)
+        (number,) = self.numbers(rig)
+        for _ in range(2 * limits.SIGNED_BURST):
+            rig.frames(packet)
+        rig.frames(packet, source="198.51.100.9")
+        assert self.numbers(rig) == []
+        assert log(capsys) == [
+            'replayed user=ada address=198.51.100.9 reason="seen before"'
+        ]
+        assert rig.counters["duplicate"] == 2 * limits.SIGNED_BURST
+        self.answer(rig, number, signed_text(), SIGNER)
+        rig.frames(packet)
+        assert self.granted(rig) == ["ada"]
+
+    def test_are_granted_once_in_whatever_message(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        signed = signed_text()
+        for source in ("192.0.2.7", "198.51.100.9"):
+            rig.frames(gnupg_packet(), source=source)
+            (number,) = self.numbers(rig)
+            self.answer(rig, number, signed, SIGNER)
+        assert self.granted(rig) == ["ada"]
+        assert log(capsys) == [
+            'replayed user=ada address=198.51.100.9 reason="accepted before"'
+        ]
+
+    def test_without_an_hmac_share_what_one_user_may_ask(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        """However many users need none, strangers start gpg three times a second."""
+        lax = UNAUTHENTICATED
+        rig.users(gnupg_user(), gnupg_user("bob", fwknop_gnupg=(lax,)))
+        for _ in range(limits.SIGNED_BURST + 1):
+            rig.frames(gnupg_packet(Hmac()))
+        assert log(capsys) == [
+            'refused user=? address=192.0.2.7 reason="too many signed requests"'
+        ]
+        # Who has an HMAC does not wait behind them.
+        rig.frames(gnupg_packet())
+        asked = set(self.numbers(rig))
+        for number in asked:
+            rig.helper.send(
+                helper_message.encode_answer(
+                    helper_message.Answer(number, Verdict.MALFORMED)
+                )
+            )
+            rig.listener._read(rig.listener._helper)
+        assert rig.listener._signatures._waiting.waiting("ada") == 0
+
+    def test_over_a_users_share_of_requests_are_refused(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    ) -> None:
+        monkeypatch.setattr(rig.listener._world.quota, "take", lambda *_: False)
+        rig.frames(gnupg_packet())
+        assert self.numbers(rig) == []
+        assert log(capsys) == [
+            'refused user=ada address=192.0.2.7 reason="too many requests"'
+        ]
+
+    @pytest.mark.parametrize("request_", ["revoke", "revoke ada", "revoke 192.0.2.7"])
+    def test_that_were_revoked_are_not_granted_afterwards(
+        self, rig: Rig, request_: str
+    ) -> None:
+        rig.frames(gnupg_packet())
+        (number,) = self.numbers(rig)
+        rig.ask(request_)
+        self.answer(rig, number, signed_text(), SIGNER)
+        assert self.granted(rig) == []
 
 
 def test_a_clock_that_was_ahead_at_the_start_is_reported_once(

@@ -44,6 +44,7 @@ from spassh_server.policy import Approval, Order, Refusal
 from spassh_server.quota import RequestQuota
 from spassh_server.repeats import Repeats
 from spassh_server.replay import IDENTITY_SIZE, Entry, ReplayMemory
+from spassh_server.seen import SeenMessages
 from spassh_server.store import ReplayStore
 from spassh_server.users import User, UserKey, Users
 
@@ -74,6 +75,7 @@ class Server:
             Repeats(8),
             quota,
             EVERY_WIDTH,
+            SeenMessages(),
         )
 
     def consider(
@@ -279,7 +281,8 @@ def test_a_frame_that_is_none_raises_and_never_reaches_the_formats() -> None:
 
     never: Any = Never()
     quota = RequestQuota(1, 1)
-    world = World(PORT, Envelope([never]), Watched(8), Repeats(8), quota, EVERY_WIDTH)
+    envelope, repeats, seen = Envelope([never]), Repeats(8), SeenMessages()
+    world = World(PORT, envelope, Watched(8), repeats, quota, EVERY_WIDTH, seen)
     for frame in (b"", ethernet(ipv4(udp(sealed(), port=PORT + 1))), os.urandom(300)):
         with pytest.raises(NotOurs):
             consider(frame, DLT_ETHERNET, NOW, world)

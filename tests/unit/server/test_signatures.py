@@ -16,6 +16,7 @@ from spassh_server.limits import (
     SIGNED_PER_SECOND,
 )
 from spassh_server.openpgp.message import (
+    LOST,
     QUESTION_SIZE,
     Answer,
     Question,
@@ -24,7 +25,7 @@ from spassh_server.openpgp.message import (
     encode_answer,
 )
 from spassh_server.pipeline import Pending
-from spassh_server.signatures import Signatures, Taken
+from spassh_server.signatures import AnyPending, Signatures, Taken
 
 
 def pending(name: str = "ada", message: bytes = b"m", arrived: int = NOW) -> Pending:
@@ -52,7 +53,7 @@ class Rig:
             except BlockingIOError:
                 return found
 
-    def answer(self, number: int) -> list[tuple[Pending, Answer]]:
+    def answer(self, number: int) -> list[tuple[AnyPending, Answer]]:
         self.helper.send(encode_answer(Answer(number, Verdict.UNSIGNED)))
         return self.signatures.read()
 
@@ -135,6 +136,30 @@ def test_a_helper_that_has_gone_refuses_everything(rig: Rig, *, nonsense: bool) 
     assert rig.signatures.idle
     assert rig.signatures.fileno() == -1
     assert rig.signatures.ask(pending()) is Taken.NO_HELPER
+
+
+def test_a_helper_that_has_begun_anew_has_lost_what_it_was_asked(rig: Rig) -> None:
+    everything = [pending("ada") for _ in range(SIGNED_BURST)]
+    for one in everything:
+        rig.signatures.ask(one)
+    before = [question.number for question in rig.asked()]
+    rig.helper.send(encode_answer(Answer(LOST, Verdict.FAILED)))
+    lost = rig.signatures.read()
+    assert lost == [(one, Answer(LOST, Verdict.FAILED)) for one in everything[:4]]
+    # It is asked for the others, and what it still says of the lost ones is nothing.
+    after = [question.number for question in rig.asked()]
+    assert len(after) == MAX_OUTSTANDING_MESSAGES
+    assert not set(before) & set(after)
+    assert rig.answer(before[0]) == []
+    assert rig.answer(after[0]) == [(everything[4], Answer(after[0], Verdict.UNSIGNED))]
+    assert rig.signatures.fileno() != -1
+
+
+def test_no_question_has_the_number_of_what_is_lost(rig: Rig) -> None:
+    rig.signatures._number = 0xFFFFFFFE
+    for _ in range(2):
+        rig.signatures.ask(pending())
+    assert [question.number for question in rig.asked()] == [0xFFFFFFFF, 1]
 
 
 def test_a_helper_that_goes_while_it_is_asked_is_noticed_by_reading(rig: Rig) -> None:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from lab.network import wait_for
 from lab.openpgp import Party
+from psutil import Process
 from unit.server.kernel import needs_landlock
 
 from spassh_server.openpgp import helper
@@ -21,6 +22,7 @@ from spassh_server.openpgp.gpg import Gpg
 from spassh_server.openpgp.helper import Helper
 from spassh_server.openpgp.message import (
     ANSWER_SIZE,
+    LOST,
     Answer,
     HelperMessageError,
     Question,
@@ -141,9 +143,9 @@ def test_each_message_has_a_process_of_its_own_with_limits(start: Start) -> None
 
 
 def test_one_that_takes_too_long_is_ended_with_all_it_started(
-    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(helper, "WORKER_SECONDS", 0.5)
+    # Not in less than the three seconds that there are: it has to begin.
     note = tmp_path / "pid"
 
     def hang(number: int, message: bytes) -> Answer:
@@ -336,7 +338,34 @@ def test_the_program_says_what_it_lacks(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = launch(gpg, str(tmp_path), fd=theirs.fileno())
+    assert process.stderr is not None
     with ours:
-        said = process.communicate(timeout=30)[1]
-    assert process.returncode == 1
-    assert said.splitlines()[0] == expected.format(tmp_path)
+        ours.settimeout(30)
+        assert process.stderr.readline() == expected.format(tmp_path) + "\n"
+        assert decode_answer(ours.recv(ANSWER_SIZE)) == Answer(LOST, Verdict.FAILED)
+    again = "gnupg: the helper has ended (status 1), and begins anew when it is asked"
+    assert again in process.communicate(timeout=30)[1]
+    assert process.returncode == 0
+
+
+def test_a_helper_that_was_killed_begins_anew(curve: Party) -> None:
+    """With the next question, and without an agent that nobody ends."""
+    curve.server.stop()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = launch("/usr/bin/gpg", curve.server.path, fd=theirs.fileno())
+    message = curve.seal(b"text")
+    with ours:
+        ours.settimeout(30)
+        for number in (1, 2):
+            ours.send(encode_question(Question(number, message)))
+            answer = decode_answer(ours.recv(ANSWER_SIZE))
+            assert (answer.number, answer.verdict) == (number, Verdict.GOOD)
+            (child,) = Process(process.pid).children()
+            child.kill()
+            assert decode_answer(ours.recv(ANSWER_SIZE)) == Answer(LOST, Verdict.FAILED)
+    said = process.communicate(timeout=30)[1]
+    what = "gnupg: the helper has ended (signal 9), and begins anew when it is asked"
+    assert said.count(f"spasshd: error: {what}\n") == 2
+    assert process.returncode == 0
+    assert not os.path.exists(f"{curve.server.path}/S.gpg-agent")
