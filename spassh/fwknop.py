@@ -6,6 +6,8 @@ import _socket as socket
 import errno
 import os
 
+from .errors import ProfileError
+from .protocol.errors import Malformed
 from .protocol.fwknop.message import (
     ACCESS,
     COMMAND,
@@ -19,6 +21,7 @@ from .protocol.fwknop.message import (
 from .protocol.fwknop.packet import RANDOMNESS_SIZE, SALT_SIZE, rand, seal
 from .protocol.request import TCP, Request
 from .resolve import Address
+from .schedule import SLOW_MS
 from .source import Source, open_wide
 
 TYPE_CHECKING = False
@@ -27,17 +30,29 @@ if TYPE_CHECKING:
 
     from .fwknop_profile import Fwknop
     from .profile import Profile
+    from .signing import Pen
 
 
 class FwknopSealer:
     """Makes packets of fwknop for one server."""
 
-    __slots__ = ("_fwknop", "_randomness", "_user")
+    __slots__ = ("_fwknop", "_path", "_pen", "_randomness", "_user")
 
     def __init__(
         self, profile: Profile, fwknop: Fwknop, randomness: Callable[[int], bytes]
     ) -> None:
-        """Take the profile and what it has for an fwknopd."""
+        """Take the profile and what it has for an fwknopd.
+
+        Raises:
+            ProfileError: it has OpenPGP keys, and there is no GnuPG here.
+        """
+        self._path = profile.path
+        self._pen: Pen | None = None
+        if fwknop.signer:
+            # Who does without it does not load it.
+            from .signing import Pen
+
+            self._pen = Pen(profile.path, fwknop.signer, fwknop.recipient)
         self._user = profile.user
         self._fwknop = fwknop
         self._randomness = randomness
@@ -47,11 +62,31 @@ class FwknopSealer:
 
         Raises:
             Malformed: fwknop has no such request.
+            ProfileError: gpg does not sign it, or not in a way that fwknop reads.
         """
         fresh = self._randomness(RANDOMNESS_SIZE)
         message = self._message(request, rand(fresh[SALT_SIZE:]))
         mine = self._fwknop
+        if self._pen is not None:
+            return self._sign(self._pen, message)
         return seal(message, mine.keys, fresh[:SALT_SIZE], mine.digest)
+
+    def _sign(self, pen: Pen, message: Message) -> bytes:
+        from .protocol.fwknop.openpgp import Hmac, enclose
+        from .protocol.fwknop.text import spell
+
+        keys = self._fwknop.keys
+        made = pen.sign(spell(message, self._fwknop.digest))
+        try:
+            return enclose(made, Hmac(keys.hmac, keys.hmac_digest))
+        except Malformed as error:
+            raise ProfileError(
+                self._path,
+                f"fwknopd does not take what gpg makes of these keys: {error}",
+                "its key has to be RSA of 2048 to 3072 bits, or Elgamal of 2048"
+                if str(error) != "too long"
+                else "sign with a smaller key, or ask for less",
+            ) from error
 
     def check(self, address: Address) -> None:
         """See that fwknopd hears what is sent there.
@@ -93,7 +128,7 @@ class FwknopSealer:
 class FwknopKnocker:
     """Knocks at one fwknopd for one TCP port."""
 
-    __slots__ = ("_now_ms", "_port", "_ready", "_sealer", "knock_port")
+    __slots__ = ("_is_signed", "_now_ms", "_port", "_ready", "_sealer", "knock_port")
 
     def __init__(
         self,
@@ -105,6 +140,7 @@ class FwknopKnocker:
     ) -> None:
         """Prepare for knocks at the TCP `port`."""
         self.knock_port = profile.port
+        self._is_signed = bool(fwknop.signer)
         self._sealer = FwknopSealer(profile, fwknop, randomness)
         self._port = port
         self._now_ms = now_ms
@@ -113,7 +149,10 @@ class FwknopKnocker:
 
     def _seal(self) -> bytes:
         request = Request(self._now_ms(), protocol=TCP, port=self._port)
-        return self._sealer.seal(request)
+        packet = self._sealer.seal(request)
+        if self._is_signed and self._now_ms() - request.time > SLOW_MS:
+            packet = self._sealer.seal(request._replace(time=self._now_ms()))
+        return packet
 
     def knock(self, address: Address, *, narrow: bool) -> Source:
         """Send a packet that was never sent before; return where it came from.

@@ -18,6 +18,7 @@ from .protocol.fwknop.keys import (
 )
 from .protocol.fwknop.values import decode_address, decode_target
 from .protocol.named_tuple import NamedTuple
+from .protocol.names import FINGERPRINT_SIZE, is_fingerprint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,14 @@ _DIGESTS: Final = f"one of {', '.join(DIGESTS)}"
 REQUIREMENTS: Final = {
     "key": (f"a passphrase of 1 to {MAX_KEY} bytes", 'key = "…"'),
     "key_base64": (f"a key of 1 to {MAX_KEY} bytes in base64", 'key_base64 = "…"'),
+    "gnupg_key": (
+        f"the {FINGERPRINT_SIZE} hexadecimal digits of a fingerprint",
+        'gnupg_key = "…", beside gnupg_server',
+    ),
+    "gnupg_server": (
+        f"the {FINGERPRINT_SIZE} hexadecimal digits of a fingerprint",
+        'gnupg_server = "…", beside gnupg_key',
+    ),
     "hmac_key": (f"a passphrase of 1 to {MAX_HMAC_KEY} bytes", 'hmac_key = "…"'),
     "hmac_key_base64": (
         f"a key of 1 to {MAX_HMAC_KEY} bytes in base64",
@@ -50,6 +59,7 @@ class Fwknop(NamedTuple):
     """How to make packets for one fwknopd."""
 
     keys: Keys
+    """The encryption key is empty if GnuPG encrypts."""
     digest: str
     """Of the checksum inside of the packet."""
     address: bytes
@@ -58,6 +68,10 @@ class Fwknop(NamedTuple):
     """Host and port that the port is to lead to."""
     is_local: bool
     """Whether that is a port of the server itself."""
+    signer: str = ""
+    """The fingerprint of the OpenPGP key that signs, if GnuPG encrypts."""
+    recipient: str = ""
+    """That of the server's, to which it does."""
 
 
 def read_fwknop(path: str, table: Mapping[str, Any]) -> Fwknop:
@@ -67,7 +81,17 @@ def read_fwknop(path: str, table: Mapping[str, Any]) -> Fwknop:
         ProfileError: a key is missing or wrong. The message has no secret.
     """
     key = _secret(path, table, "key", MAX_KEY)
-    if not key:
+    signer = _fingerprint(path, table, "gnupg_key")
+    recipient = _fingerprint(path, table, "gnupg_server")
+    if key and (signer or recipient):
+        raise ProfileError(
+            path,
+            "there are keys for packets of both kinds",
+            "take 'key' out, or 'gnupg_key' and 'gnupg_server'",
+        )
+    if bool(signer) != bool(recipient):
+        raise _wrong(path, "gnupg_server" if signer else "gnupg_key")
+    if not key and not signer:
         raise ProfileError(
             path,
             "'key' is missing, and so is 'key_base64'",
@@ -90,6 +114,8 @@ def read_fwknop(path: str, table: Mapping[str, Any]) -> Fwknop:
         _parsed(path, table, "allow_ip", decode_address) or b"",
         target,
         is_local,
+        signer,
+        recipient,
     )
 
 
@@ -111,6 +137,16 @@ def _secret(path: str, table: Mapping[str, Any], name: str, most: int) -> bytes:
         except TextFormError as error:
             raise _wrong(path, form) from error
     return found
+
+
+def _fingerprint(path: str, table: Mapping[str, Any], key: str) -> str:
+    """Read a fingerprint; nothing if none is there."""
+    if key not in table:
+        return ""
+    text = table[key]
+    if type(text) is not str or not is_fingerprint(text):
+        raise _wrong(path, key)
+    return text.upper()
 
 
 def _digest(path: str, table: Mapping[str, Any], key: str) -> str:

@@ -11,6 +11,7 @@ from .protocol.limits import RANDOMNESS_SIZE
 from .protocol.packet import ClientKeys, seal
 from .protocol.request import TCP, Request
 from .resolve import Address
+from .schedule import SLOW_MS
 from .sockets import Socket
 from .source import Source, open_narrow, open_wide, spare_port
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from .signing import Signer
 
 _LEAVE_IT_TO_THE_SERVER: Final = 0
-_SLOW_MS: Final = 10_000
-"""Who has typed a passphrase meanwhile has used up too much of the datagram's time."""
 
 
 class Knocker:
@@ -90,7 +89,7 @@ class Knocker:
         if signer is None:
             return seal(request, self._keys, self._randomness(size))
         datagram = signer.seal(request, self._keys, self._randomness(size))
-        if self._now_ms() - request.time > _SLOW_MS:
+        if self._now_ms() - request.time > SLOW_MS:
             request = request._replace(time=self._now_ms())
             datagram = signer.seal(request, self._keys, self._randomness(size))
         return datagram

@@ -16,7 +16,12 @@ from .private import PrivateFile, shell_word
 from .protocol.errors import TextFormError
 from .protocol.limits import DEFAULT_KNOCK_PORT
 from .protocol.named_tuple import NamedTuple
-from .protocol.names import check_host, check_user
+from .protocol.names import (
+    FINGERPRINT_SIZE,
+    check_host,
+    check_user,
+    is_fingerprint,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,10 +39,6 @@ WIDTHS: Final = ("auto", "flow", "address")
 TRANSPORTS: Final = ("udp",)
 FORMATS: Final = ("native", "fwknop", "gnupg")
 SIGNED: Final = FORMATS[2]
-
-FINGERPRINT_SIZE: Final = 40
-"""Hexadecimal digits of an OpenPGP key's whole fingerprint."""
-_HEX: Final = frozenset("0123456789ABCDEFabcdef")
 
 MAX_KNOCKS: Final = 32
 
@@ -124,6 +125,11 @@ class Profile(NamedTuple):
     """The fingerprint of the OpenPGP key that signs; empty unless requests are."""
     gnupg_server: str = ""
     """That of the server's."""
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether requests are signed by an OpenPGP key, in whatever packets."""
+        return self.format == SIGNED or bool(self.fwknop and self.fwknop.signer)
 
     @property
     def has_own_key(self) -> bool:
@@ -417,7 +423,7 @@ def _fingerprint(path: str, table: Mapping[str, Any], key: str) -> str:
             raise _wrong(path, key)
         return ""
     text = _string(path, table, key)
-    if len(text) != FINGERPRINT_SIZE or not _HEX.issuperset(text):
+    if not is_fingerprint(text):
         raise _wrong(path, key)
     return text.upper()
 

@@ -8,7 +8,7 @@ import os
 from . import connect, handover
 from .patterns import Wanted
 from .private import config_home
-from .profile import SIGNED, Profile, find, load_keys
+from .profile import Profile, find, load_keys
 from .protocol.named_tuple import NamedTuple
 from .resolve import Resolving
 from .schedule import KNOCKS, SIGNED_GAPS, SIGNED_KNOCKS, SIGNED_WIDE_DIALS, Plan
@@ -63,7 +63,7 @@ def proxy(
 def _plan(profile: Profile) -> Plan:
     knocks = tuple(milliseconds / 1000 for milliseconds in profile.schedule)
     plan = Plan(profile.timeout, profile.width, knocks or KNOCKS)
-    if profile.format == SIGNED:
+    if profile.is_signed:
         plan = plan._replace(
             knocks=knocks or SIGNED_KNOCKS,
             gaps=SIGNED_GAPS,

@@ -40,6 +40,8 @@ SIGNED_GAPS: Final = (0.08, 0.15, 0.3)
 SIGNED_WIDE_DIALS: Final = (0.08, 0.3)
 """The same where requests are signed: gpg takes 10 to 40 ms on the server, which lets a
 user have a few in a second, and somebody may have to touch a card for each."""
+SLOW_MS: Final = 10_000
+"""Who has typed a passphrase for so long has used up too much of a packet's time."""
 
 FALL_BACK: Final = 0.5
 """Seconds after which every other knock is a wide one, unless all of them are to be

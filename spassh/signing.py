@@ -33,10 +33,49 @@ _UNCOMPRESSED: Final = ("-z", "0")
 _STDERR: Final = 2
 
 
+class Pen:
+    """Signs and encrypts texts by a key of the user's, for a key of a server's."""
+
+    __slots__ = ("_gpg", "_path", "_server", "_signer")
+
+    def __init__(self, path: str, signer: str, server: str) -> None:
+        """Take the fingerprints of both keys, and what names them.
+
+        Raises:
+            ProfileError: there is no GnuPG here.
+        """
+        self._path = path
+        self._signer, self._server = signer, server
+        self._gpg = open_gnupg(path)
+
+    def sign(self, text: bytes) -> bytes:
+        """Return `text` as an OpenPGP message, binary.
+
+        Raises:
+            ProfileError: gpg does not sign it.
+        """
+        result = self._gpg.encrypt(
+            text,
+            [self._server],
+            # By the name of a key, gpg would take another one if that is not there.
+            sign=True,
+            armor=False,
+            extra_args=["--local-user", self._signer, *_UNCOMPRESSED],
+        )
+        if not result.ok or not result.data:
+            raise ProfileError(
+                self._path,
+                f"gpg does not sign: {_complaint(result)}",
+                f"see that 'gpg --sign --local-user {self._signer}' works, and that"
+                f" 'gpg --list-keys {self._server}' has the server's key",
+            )
+        return bytes(result.data)
+
+
 class Signer:
     """Signs and encrypts requests for one server."""
 
-    __slots__ = ("_gpg", "_path", "_server", "_signer")
+    __slots__ = ("_path", "_pen")
 
     def __init__(self, profile: Profile) -> None:
         """Take the two keys that `profile` names.
@@ -45,8 +84,7 @@ class Signer:
             ProfileError: there is no GnuPG here.
         """
         self._path = profile.path
-        self._signer, self._server = profile.gnupg_key, profile.gnupg_server
-        self._gpg = open_gnupg(profile.path)
+        self._pen = Pen(profile.path, profile.gnupg_key, profile.gnupg_server)
 
     def seal(self, request: Request, keys: ClientKeys, randomness: bytes) -> bytes:
         """Make the datagram for `request`, 1200 bytes, as `packet.seal` does.
@@ -56,7 +94,7 @@ class Signer:
             Malformed, Unauthentic, ValueError: as `packet.seal`.
         """
         ephemeral = ephemeral_spelling(randomness)
-        message = self._sign(encode_text(request, keys.server, ephemeral))
+        message = self._pen.sign(encode_text(request, keys.server, ephemeral))
         if len(message) > MAX_MESSAGE:
             raise ProfileError(
                 self._path,
@@ -67,23 +105,6 @@ class Signer:
                 else "send a shorter command, or sign with a smaller key",
             )
         return seal_payload(encode_signed(request.time, message), keys, randomness)
-
-    def _sign(self, text: bytes) -> bytes:
-        result = self._gpg.encrypt(
-            text,
-            [self._server],
-            sign=self._signer,
-            armor=False,
-            extra_args=list(_UNCOMPRESSED),
-        )
-        if not result.ok or not result.data:
-            raise ProfileError(
-                self._path,
-                f"gpg does not sign: {_complaint(result)}",
-                f"see that 'gpg --sign --local-user {self._signer}' works, and that"
-                f" 'gpg --list-keys {self._server}' has the server's key",
-            )
-        return bytes(result.data)
 
 
 def open_gnupg(path: str) -> Any:

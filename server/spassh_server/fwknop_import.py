@@ -12,16 +12,24 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from spassh.protocol.errors import TextFormError
-from spassh.protocol.names import check_user
+from spassh.protocol.names import check_user, is_fingerprint
 
 from .fwknop_access import Line, Stanza
-from .fwknop_variables import CARRIED, CARRIED_CONF, DECISIVE, LEFT, LEFT_CONF
+from .fwknop_variables import (
+    CARRIED,
+    CARRIED_CONF,
+    DECISIVE,
+    LEFT,
+    LEFT_CONF,
+    UNSIGNED,
+)
 from .ports import Port, parse_port
 
 _TIMEOUT = 30
 """Seconds of a grant of fwknopd, where nothing else is said."""
 _FILTER = re.compile(r"udp (?:dst )?port (\d{1,5})")
 _PLACEHOLDER = "__CHANGEME__"
+_SIGNERS = {"GPG_FINGERPRINT_ID", "GPG_REMOTE_ID"}
 
 
 class Left(NamedTuple):
@@ -112,6 +120,9 @@ def _left(stanza: Stanza) -> Iterator[Left]:
         what = "without OPEN_PORTS any port was opened, and here those of grant_ports"
         yield Left(stanza[0], what)
     for line in stanza:
+        unsigned = line.name == "GPG_REQUIRE_SIG" and not line.is_yes
+        if unsigned or (line.name == "GPG_DECRYPT_ID" and _SIGNERS.isdisjoint(names)):
+            yield Left(line, UNSIGNED)
         if line.name == "REQUIRE_USERNAME":
             what = "names the user, and what a packet says is not looked at"
             yield Left(line, what)
@@ -122,7 +133,7 @@ def _user(
 ) -> NewUser:
     # As in fwknopd, the last one counts.
     last = {line.name: line for line in stanza}
-    key = _key_table(last, stanza[0])
+    key = _key_tables(last, stanza[0])
     user = _name(last.get("REQUIRE_USERNAME"), number, taken)
     lifetime = _seconds(last.get("FW_ACCESS_TIMEOUT"), _TIMEOUT)
     longest = max(_seconds(last.get("MAX_FW_TIMEOUT"), lifetime), lifetime)
@@ -146,29 +157,54 @@ def _user(
     return NewUser(user, text, ports or (), longest)
 
 
-def _key_table(last: dict[str, Line], source: Line) -> list[str]:
-    lines = ["[[key]]", 'format = "fwknop"']
-    for name, required in (("KEY", True), ("HMAC_KEY", False)):
-        found = [last[one] for one in (f"{name}_BASE64", name) if one in last]
-        if required and not found:
-            gpg = [line for line in last.values() if line.name.startswith("GPG_")]
-            what = LEFT["GPG_DECRYPT_ID"] if gpg else "has no KEY"
-            raise _UnableError((gpg or [source])[0], what)
-        if found and found[0].value == _PLACEHOLDER:
-            raise _UnableError(found[0], "has no key yet")
-        if found:
-            lines.append(f"{found[0].name.lower()} = {_quote(found[0].value)}")
-        else:
-            lines.append("allow_unauthenticated = true  # there is no HMAC_KEY")
+def _key_tables(last: dict[str, Line], source: Line) -> list[str]:
+    """Spell the keys of a stanza: for symmetric packets, for GnuPG's, or for both."""
+    key = _secret(last, "KEY")
+    signers = _signers(last)
+    if not key and not signers:
+        gpg = [line for line in last.values() if line.name.startswith("GPG_")]
+        what = "has no GPG_FINGERPRINT_ID, and no KEY" if gpg else "has no KEY"
+        raise _UnableError((gpg or [source])[0], what)
+    shared = _secret(last, "HMAC_KEY") or [
+        "allow_unauthenticated = true  # there is no HMAC_KEY"
+    ]
     digest = last.get("HMAC_DIGEST_TYPE")
     if digest is not None:
-        lines.append(f"hmac_digest_type = {_quote(digest.value.lower())}")
+        shared.append(f"hmac_digest_type = {_quote(digest.value.lower())}")
     mode = last.get("ENCRYPTION_MODE")
     if mode is not None and mode.value.lower() == "legacy":
-        lines.append("legacy = true")
-    elif mode is not None and mode.value.lower() != "cbc":
+        shared.append("legacy = true")
+    elif key and mode is not None and mode.value.lower() != "cbc":
         raise _UnableError(mode, "no other mode than CBC is taken")
-    return lines
+    lines = []
+    for table in filter(None, (key, signers)):
+        lines += ["[[key]]", 'format = "fwknop"', *table, *shared, ""]
+    return lines[:-1]
+
+
+def _secret(last: dict[str, Line], name: str) -> list[str]:
+    """Spell a key in the one of its two forms that is there; nothing if none is."""
+    found = [last[one] for one in (f"{name}_BASE64", name) if one in last]
+    if not found:
+        return []
+    if found[0].value == _PLACEHOLDER:
+        raise _UnableError(found[0], "has no key yet")
+    return [f"{found[0].name.lower()} = {_quote(found[0].value)}"]
+
+
+def _signers(last: dict[str, Line]) -> list[str]:
+    """Spell whose signatures are good; nothing if the stanza has nobody's."""
+    line = last.get("GPG_FINGERPRINT_ID") or last.get("GPG_REMOTE_ID")
+    if line is None:
+        return []
+    names = [
+        one.strip().removeprefix("0x").replace(" ", "") for one in line.value.split(",")
+    ]
+    if not all(map(is_fingerprint, names)):
+        # A key with the same last eight digits is made in a minute.
+        what = "is no list of whole fingerprints, which 'gpg --fingerprint' shows"
+        raise _UnableError(line, what)
+    return [f"gnupg = [{', '.join(_quote(one.upper()) for one in names)}]"]
 
 
 def _name(line: Line | None, number: int, taken: set[str]) -> str:

@@ -12,6 +12,10 @@ CARRIED: Final = frozenset(
         "ACCESS_EXPIRE_EPOCH",
         "ENCRYPTION_MODE",
         "FW_ACCESS_TIMEOUT",
+        "GPG_ALLOW_NO_PW",
+        "GPG_FINGERPRINT_ID",
+        "GPG_REMOTE_ID",
+        "GPG_REQUIRE_SIG",
         "HMAC_DIGEST_TYPE",
         "HMAC_KEY",
         "HMAC_KEY_BASE64",
@@ -29,7 +33,8 @@ CARRIED: Final = frozenset(
 _NAT = "write a [[forward]] by hand, and forwards in the user's file"
 _HOOK = "write on_open and on_close by hand"
 _COMMAND = "write a [[command]] for each command, and commands in the user's file"
-_GPG = "packets that are made by GnuPG are not taken"
+_GPG_HOME = "put its keys into gnupg_dir"
+UNSIGNED: Final = "what is not signed is not taken"
 
 DECISIVE: Final = {
     "FORCE_NAT": _NAT,
@@ -55,16 +60,12 @@ LEFT: Final = {
     "FORCE_MASQUERADE": "masquerade of a [[forward]]",
     "FORWARD_ALL": "a [[forward]] is for one port",
     "DISABLE_DNAT": "a [[forward]] is for one port",
-    "GPG_HOME_DIR": _GPG,
-    "GPG_EXE": _GPG,
-    "GPG_DECRYPT_ID": _GPG,
-    "GPG_DECRYPT_PW": _GPG,
-    "GPG_ALLOW_NO_PW": _GPG,
-    "GPG_REQUIRE_SIG": _GPG,
-    "GPG_DISABLE_SIG": _GPG,
-    "GPG_IGNORE_SIG_VERIFY_ERROR": _GPG,
-    "GPG_REMOTE_ID": _GPG,
-    "GPG_FINGERPRINT_ID": _GPG,
+    "GPG_HOME_DIR": _GPG_HOME,
+    "GPG_EXE": "gpg_path",
+    "GPG_DECRYPT_ID": "the one secret key in gnupg_dir",
+    "GPG_DECRYPT_PW": "the key in gnupg_dir has no passphrase",
+    "GPG_DISABLE_SIG": UNSIGNED,
+    "GPG_IGNORE_SIG_VERIFY_ERROR": "a signature that is not good is not taken",
 }
 """The rest of access.conf."""
 
@@ -158,8 +159,8 @@ LEFT_CONF: Final = {
     "FWKNOP_CONF_DIR": "paths are relative to spasshd.toml",
     "FWKNOP_RUN_DIR": "run_dir",
     "FWKNOP_PID_FILE": "run_dir has the lock",
-    "GPG_HOME_DIR": _GPG,
-    "GPG_EXE": _GPG,
+    "GPG_HOME_DIR": _GPG_HOME,
+    "GPG_EXE": "gpg_path",
     "SUDO_EXE": "sudo is not used",
 }
 """The rest of fwknopd.conf."""

@@ -1,4 +1,4 @@
-"""Which user names and host names may travel in an invite and name a file."""
+"""Which names of users, hosts and OpenPGP keys are taken from a text."""
 
 from .errors import TextFormError
 from .limits import MAX_NAME
@@ -10,6 +10,10 @@ _USER = _ALPHANUMERIC | frozenset("._-")
 _HOST = _USER | frozenset(":%")
 
 _MAX_HOST = 253
+
+FINGERPRINT_SIZE = 40
+"""Hexadecimal digits of an OpenPGP key's whole fingerprint."""
+_HEX = frozenset("0123456789ABCDEFabcdef")
 
 
 def check_user(name: str) -> str:
@@ -38,3 +42,8 @@ def check_host(name: str) -> str:
             " (write a name with other letters in its xn-- form)"
         )
     return name
+
+
+def is_fingerprint(text: str) -> bool:
+    """Tell whether `text` is a whole fingerprint: what is shorter can be anybody's."""
+    return len(text) == FINGERPRINT_SIZE and _HEX.issuperset(text)

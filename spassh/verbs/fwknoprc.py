@@ -10,13 +10,16 @@ from json import dumps
 from typing import Final, NamedTuple
 
 from ..protocol.errors import TextFormError
-from ..protocol.names import check_host, check_user
+from ..protocol.names import check_host, check_user, is_fingerprint
 
 CARRIED: Final = frozenset(
     {
         "ACCESS",
         "ALLOW_IP",
         "DIGEST_TYPE",
+        "GPG_NO_SIGNING_PW",
+        "GPG_RECIPIENT",
+        "GPG_SIGNER",
         "HMAC_DIGEST_TYPE",
         "HMAC_KEY",
         "HMAC_KEY_BASE64",
@@ -27,12 +30,14 @@ CARRIED: Final = frozenset(
         "SPA_SERVER",
         "SPA_SERVER_PORT",
         "SPOOF_USER",
+        "USE_GPG",
+        "USE_GPG_AGENT",
         "USE_HMAC",
     }
 )
 """Variables with a counterpart, or of use for one."""
 
-_GPG = "packets that are made by GnuPG are not made here"
+_AGENT = "gpg asks its agent, which asks for the passphrase"
 _OUTSIDE = "allow_ip is an address, and without it the packet's source is meant"
 _UDP = "the knock is one UDP packet to one port"
 
@@ -42,19 +47,15 @@ DECISIVE: Final = {
     "HMAC_KEY_FILE": "write the key into the profile by hand",
     "RAND_PORT": _UDP,
     "SPA_SERVER_PROTO": _UDP,
-    "USE_GPG": _GPG,
 }
 """Without these, a stanza would knock in another way: it is left out."""
 
 LEFT: Final = {
     "FW_TIMEOUT": "spassh knock --for",
-    "GPG_EXE": _GPG,
-    "GPG_HOMEDIR": _GPG,
-    "GPG_NO_SIGNING_PW": _GPG,
-    "GPG_RECIPIENT": _GPG,
-    "GPG_SIGNER": _GPG,
-    "GPG_SIGNING_PW": _GPG,
-    "GPG_SIGNING_PW_BASE64": _GPG,
+    "GPG_EXE": "gpg is the one that is found",
+    "GPG_HOMEDIR": "GNUPGHOME says where the keys are, and else they are in ~/.gnupg",
+    "GPG_SIGNING_PW": _AGENT,
+    "GPG_SIGNING_PW_BASE64": _AGENT,
     "HTTP_USER_AGENT": _UDP,
     "NAT_PORT": "ssh says which port it connects to",
     "NAT_RAND_PORT": "ssh says which port it connects to",
@@ -67,7 +68,6 @@ LEFT: Final = {
     "SPA_SOURCE_PORT": "the system chooses it",
     "SPOOF_SOURCE_IP": "the knock comes from where the connection will",
     "TIME_OFFSET": "the clock has to be right",
-    "USE_GPG_AGENT": _GPG,
     "USE_WGET_USER_AGENT": _OUTSIDE,
     "VERBOSE": "spassh proxy -v",
     "WGET_CMD": _OUTSIDE,
@@ -230,10 +230,15 @@ def _user(line: Line | None, login: str) -> str:
 
 
 def _keys(stanza: dict[str, Line], nowhere: Line) -> Iterator[str]:
-    key = stanza.get("KEY_BASE64") or stanza.get("KEY")
-    if key is None:
-        raise _UnableError(nowhere, "no KEY and no KEY_BASE64 for this stanza")
-    yield f"{key.name.lower()} = {_quote(key.value)}"
+    gpg = stanza.get("USE_GPG")
+    if gpg is not None and gpg.value.upper().startswith("Y"):
+        yield f"gnupg_key = {_quote(_fingerprint(stanza, 'GPG_SIGNER', gpg))}"
+        yield f"gnupg_server = {_quote(_fingerprint(stanza, 'GPG_RECIPIENT', gpg))}"
+    else:
+        key = stanza.get("KEY_BASE64") or stanza.get("KEY")
+        if key is None:
+            raise _UnableError(nowhere, "no KEY and no KEY_BASE64 for this stanza")
+        yield f"{key.name.lower()} = {_quote(key.value)}"
     hmac = stanza.get("HMAC_KEY_BASE64") or stanza.get("HMAC_KEY")
     use = stanza.get("USE_HMAC")
     if hmac is not None and (use is None or use.value.upper() != "N"):
@@ -242,6 +247,18 @@ def _keys(stanza: dict[str, Line], nowhere: Line) -> Iterator[str]:
         digest = stanza.get(name)
         if digest is not None:
             yield f"{name.lower()} = {_quote(digest.value.lower())}"
+
+
+def _fingerprint(stanza: dict[str, Line], name: str, gpg: Line) -> str:
+    """Return the whole fingerprint of a key: a shorter name may be anybody's."""
+    line = stanza.get(name)
+    if line is None:
+        raise _UnableError(gpg, f"no {name} for this stanza")
+    whole = line.value.removeprefix("0x").replace(" ", "")
+    if not is_fingerprint(whole):
+        what = "is no whole fingerprint, which 'gpg --fingerprint' shows"
+        raise _UnableError(line, what)
+    return whole.upper()
 
 
 def _allowed(line: Line | None) -> list[str]:

@@ -30,6 +30,9 @@ def run(host: str) -> None:
     }
     if profile.format == SIGNED:
         lines["signed by"] = f"{profile.gnupg_key}, for {profile.gnupg_server}"
+    elif profile.fwknop and profile.fwknop.signer:
+        fwknop = profile.fwknop
+        lines["signed by"] = f"{fwknop.signer}, for {fwknop.recipient}"
     if profile.is_changing:
         lines["rotation"] = "was interrupted: 'spassh rotate' goes on with it"
     width = max(map(len, lines))

@@ -135,3 +135,8 @@ def _write(settings: Config, users: list[NewUser]) -> None:
             print(f"wrote {user_path(settings, user.name)}")
     for warning in lax_keys(read):
         print(f"warning: {warning}")
+    if any(user.fwknop_gnupg for user in read):
+        print(
+            f"needed in {settings.gnupg_dir}: fwknopd's OpenPGP key and its clients':"
+            " see CLIENTS OF FWKNOP in spasshd.toml(5)"
+        )

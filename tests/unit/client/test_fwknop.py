@@ -3,25 +3,32 @@
 import _socket
 import itertools
 import os
+from collections.abc import Iterator
 
 import pytest
+from lab.openpgp import Party, end_parties, party
 from unit.client.parties import NOW_MS, PROFILE, Gate, Home
 from unit.client.test_fwknop_profile import OURS
 
-from spassh.errors import UnreachableError, UsageError
+from spassh.errors import ProfileError, UnreachableError, UsageError
 from spassh.fwknop import FwknopKnocker, FwknopSealer
 from spassh.fwknop_profile import Fwknop
 from spassh.patterns import Wanted
 from spassh.protocol.fwknop.keys import Keys
 from spassh.protocol.fwknop.message import Message
 from spassh.protocol.fwknop.opening import open_packet
+from spassh.protocol.fwknop.openpgp import Hmac, Keyring
 from spassh.protocol.fwknop.packet import rand
+from spassh.protocol.fwknop.text import check, read
 from spassh.protocol.request import Request
-from spassh.proxy import Clocks, proxy
+from spassh.proxy import Clocks, _plan, proxy
 from spassh.resolve import Address
+from spassh.schedule import SIGNED_KNOCKS
 from spassh.ui import silent
 from spassh.verbs import knock as knock_verb
 from spassh.verbs import run as run_verb
+from spassh_server.openpgp.gpg import Gpg
+from spassh_server.openpgp.message import Verdict
 
 KEYS = Keys(b"key", b"hmac key", "sha512")
 FWKNOP = Fwknop(KEYS, "sha256", b"", None, is_local=False)
@@ -175,3 +182,86 @@ def test_the_verb_run_sends_a_command_line(home: Home, gate: Gate) -> None:
     assert message(gate).command == "/bin/echo 'a b'"
     with pytest.raises(UsageError, match="cannot send the command: field too long"):
         run_verb.run(host, ["/bin/echo", "x" * 190], lambda: NOW_MS)
+
+
+# By GnuPG
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parties() -> Iterator[None]:
+    yield
+    end_parties()
+
+
+def signing(
+    who: Party, monkeypatch: pytest.MonkeyPatch, recipient: str = "", hmac: bytes = b"h"
+) -> Fwknop:
+    """Be the client of these two; return what its profile has."""
+    monkeypatch.setenv("GNUPGHOME", who.client.path)
+    keys = Keys(b"", hmac, "sha512")
+    recipient = recipient or who.recipient
+    return FWKNOP._replace(keys=keys, signer=who.signer, recipient=recipient)
+
+
+def opened(who: Party, packet: bytes, hmac: bytes = b"h") -> Message:
+    """Open a packet as the server does."""
+    enclosed = Keyring([Hmac(hmac, "sha512")]).open(packet)
+    gpg = Gpg("/usr/bin/gpg", who.server.path)
+    answer = gpg.open(1, enclosed.message, who.recipient)
+    assert (answer.verdict, answer.fingerprint) == (Verdict.GOOD, who.signer)
+    check(answer.text)
+    return read(answer.text)
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "rsa3072", "elgamal"])
+@pytest.mark.parametrize("hmac", [b"h", b""])
+def test_a_knock_is_signed_and_encrypted_by_gnupg(
+    kind: str, hmac: bytes, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    who = party(kind)
+    fwknop = signing(who, monkeypatch, hmac=hmac)
+    profile = PROFILE._replace(port=gate.knock_port, fwknop=fwknop)
+    knocker = FwknopKnocker(profile, fwknop, 22, lambda: NOW_MS, os.urandom)
+    for _ in range(2):
+        knocker.knock(gate.address, narrow=False)
+    assert gate.collect() == 2
+    first, second = (opened(who, one, hmac) for one in gate.knocks)
+    assert first == expected(rand=first.rand)
+    assert second == expected(rand=second.rand)
+    assert first.rand != second.rand
+    # gpg takes its time on both sides.
+    assert _plan(profile).knocks == SIGNED_KNOCKS
+
+
+def test_who_types_a_passphrase_slowly_is_not_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    who = party("rsa2048")
+    fwknop = signing(who, monkeypatch)
+    times = iter([NOW_MS, NOW_MS + 50_000, NOW_MS + 50_000])
+    knocker = FwknopKnocker(PROFILE, fwknop, 22, lambda: next(times), os.urandom)
+    assert opened(who, knocker._ready).time == SECONDS + 50
+
+
+def test_a_server_key_that_fwknop_cannot_use_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curve, who = party("ed25519"), party("rsa2048")
+    curve.server.give(who.client, curve.recipient)
+    fwknop = signing(who, monkeypatch, curve.recipient)
+    with pytest.raises(ProfileError, match="of these keys: recipient") as caught:
+        FwknopSealer(PROFILE, fwknop, os.urandom).seal(ACCESS)
+    assert "RSA of 2048 to 3072 bits" in caught.value.hint
+
+
+def test_a_packet_that_is_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fwknop = signing(party("rsa4096"), monkeypatch)
+    with pytest.raises(ProfileError, match="too long") as caught:
+        FwknopSealer(PROFILE, fwknop, os.urandom).seal(ACCESS)
+    assert caught.value.hint.startswith("sign with a smaller key")
+
+
+def test_a_key_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fwknop = signing(party("rsa2048"), monkeypatch)._replace(signer="AB" * 20)
+    with pytest.raises(ProfileError, match="gpg does not sign"):
+        FwknopSealer(PROFILE, fwknop, os.urandom).seal(ACCESS)

@@ -72,6 +72,37 @@ def test_everything_is_read(home: Home) -> None:
     assert profile.schedule == (0, 500)
 
 
+SIGNER, RECIPIENT = "AB" * 20, "01" * 20
+SIGNED = {
+    "key_base64": "",
+    "gnupg_key": f'"{SIGNER.lower()}"',
+    "gnupg_server": f'"{RECIPIENT}"',
+}
+
+
+def test_openpgp_keys_stand_in_the_place_of_a_key(home: Home) -> None:
+    profile = found(home, **SIGNED)
+    assert profile.fwknop == Fwknop(
+        Keys(b"", b"an hmac key"),
+        "sha256",
+        b"",
+        None,
+        is_local=False,
+        signer=SIGNER,
+        recipient=RECIPIENT,
+    )
+    assert profile.is_signed
+    assert not profile.has_own_key
+    assert not found(home).is_signed
+
+
+def test_openpgp_keys_are_shown(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    found(home, **SIGNED)
+    show.run("server.example")
+    said = capsys.readouterr().out
+    assert f"signed by  {SIGNER}, for {RECIPIENT}\n" in said
+
+
 @pytest.mark.parametrize("name", DIGESTS)
 def test_each_digest_can_be_named(home: Home, name: str) -> None:
     fwknop = found(home, hmac_digest_type=f'"{name}"', digest_type=f'"{name}"').fwknop
@@ -83,6 +114,11 @@ def test_each_digest_can_be_named(home: Home, name: str) -> None:
     ("fields", "problem"),
     [
         ({"key_base64": ""}, "'key' is missing, and so is 'key_base64'"),
+        (SIGNED | {"key": '"k"'}, "there are keys for packets of both kinds"),
+        (SIGNED | {"gnupg_key": ""}, "'gnupg_key' must be the 40 hexadecimal"),
+        (SIGNED | {"gnupg_server": ""}, "'gnupg_server' must be the 40"),
+        (SIGNED | {"gnupg_key": '"AB"'}, "'gnupg_key' must be the 40 hexadecimal"),
+        (SIGNED | {"gnupg_server": "7"}, "'gnupg_server' must be the 40"),
         ({"key": '"k"'}, "'key' and 'key_base64' are both there"),
         ({"hmac_key_base64": '"QQ=="'}, "'hmac_key' and 'hmac_key_base64' are both"),
         ({"key_base64": '"AAEC="'}, "'key_base64' must be a key of 1 to 32 bytes"),
@@ -114,7 +150,7 @@ def test_what_is_wrong_is_told_and_no_secret(
 
 
 def test_a_native_profile_has_none_of_these_keys(home: Home) -> None:
-    for key in REQUIREMENTS:
+    for key in REQUIREMENTS.keys() - {"gnupg_key", "gnupg_server"}:
         home.profile(**{key: '"x"'})
         with pytest.raises(ProfileError, match=f"unknown key '{key}'"):
             find(home.path, Wanted("server.example"))

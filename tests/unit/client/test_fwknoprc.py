@@ -137,6 +137,50 @@ def test_a_stanza_that_would_knock_in_another_way_is_left_out(
     assert one.endswith(", so the stanza is left out")
 
 
+SIGNER, RECIPIENT = "AB" * 20, "01" * 20
+GPG = f"USE_GPG Y\nGPG_SIGNER 0x{SIGNER.lower()}\nGPG_RECIPIENT {RECIPIENT}\n"
+
+
+def test_openpgp_keys_are_carried_over_by_their_fingerprints() -> None:
+    one = profile(f"{GPG}HMAC_KEY h\nGPG_NO_SIGNING_PW Y\nUSE_GPG_AGENT Y\n")
+    assert one.fwknop is not None
+    assert one.fwknop.keys == Keys(b"", b"h")
+    assert (one.fwknop.signer, one.fwknop.recipient) == (SIGNER, RECIPIENT)
+    lines = GPG + "GPG_SIGNING_PW secret\nGPG_HOMEDIR /x\n"
+    _, left = profiles(BASIC + lines)
+    home = "GNUPGHOME says where the keys are, and else they are in ~/.gnupg"
+    assert left == [
+        "7: GPG_SIGNING_PW: gpg asks its agent, which asks for the passphrase",
+        f"8: GPG_HOMEDIR: {home}",
+    ]
+
+
+def test_without_use_gpg_openpgp_keys_are_of_no_use() -> None:
+    for word in ("", "USE_GPG N\n"):
+        one = profile(word + GPG.partition("\n")[2])
+        assert one.fwknop is not None
+        assert (one.fwknop.keys.encryption, one.fwknop.signer) == (b"ABC", "")
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("USE_GPG Y\n", "4: USE_GPG: no GPG_SIGNER for this stanza"),
+        (
+            f"USE_GPG Y\nGPG_SIGNER {SIGNER}\n",
+            "4: USE_GPG: no GPG_RECIPIENT for this stanza",
+        ),
+        (GPG.replace(SIGNER.lower(), "ABCD1234"), "5: GPG_SIGNER: is no whole"),
+        (GPG.replace(RECIPIENT, "--output"), "6: GPG_RECIPIENT: is no whole"),
+    ],
+)
+def test_a_key_that_could_be_another_is_not_carried_over(lines: str, why: str) -> None:
+    read, (left,) = profiles(BASIC + lines)
+    assert read == []
+    assert left.startswith(why)
+    assert left.endswith(", so the stanza is left out")
+
+
 def test_a_stanza_without_a_server_or_a_key_is_left_out() -> None:
     assert profiles(f"[a]\n{KEY}") == (
         [],
@@ -217,7 +261,7 @@ def test_what_is_told_moves_no_cursor(
 
 
 def test_a_stanza_that_is_left_out_is_no_success(home: Home) -> None:
-    file = write(home, f"{BASIC}[b]\nSPA_SERVER b\n{KEY}USE_GPG Y\n")
+    file = write(home, f"{BASIC}[b]\nSPA_SERVER b\n{KEY}RAND_PORT Y\n")
     assert not import_fwknop.run(file)
     assert home.names() == ["profiles/gate.example.toml"]
 

@@ -3,7 +3,7 @@ import string
 import pytest
 
 from spassh.protocol.errors import TextFormError
-from spassh.protocol.names import check_host, check_user
+from spassh.protocol.names import check_host, check_user, is_fingerprint
 
 
 @pytest.mark.parametrize("name", ["a", "Z", "_x", "0", "a.b-c_d", "x" * 32])
@@ -81,3 +81,9 @@ def test_each_ascii_character_is_allowed_or_refused_at_each_place() -> None:
                 else:
                     with pytest.raises(TextFormError):
                         check(name)
+
+
+def test_a_fingerprint_is_whole() -> None:
+    assert is_fingerprint("0123456789ABCDEFabcdef0123456789ABCDEF01")
+    for text in ("", "AB" * 8, "AB" * 19 + "A", "AB" * 20 + "A", "0x" + "AB" * 19):
+        assert not is_fingerprint(text)

@@ -4,11 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
-from unit.server.fwknop_parties import HMAC_KEY_BASE64, KEY_BASE64, KEYS
+from unit.server.fwknop_parties import (
+    HMAC_KEY_BASE64,
+    KEY_BASE64,
+    KEYS,
+    OTHER_SIGNER,
+    SIGNER,
+)
 from unit.server.parties import CONFIG, SSH
 
+from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.fwknop.openpgp import Hmac
 from spassh_server.fwknop_access import Files, read_access, read_lines
 from spassh_server.fwknop_import import import_conf, import_stanzas
+from spassh_server.fwknop_keys import FwknopGnupgKey
 from spassh_server.fwknop_variables import (
     CARRIED,
     CARRIED_CONF,
@@ -146,7 +155,7 @@ def test_a_stanza_that_would_open_something_else_is_left_out(
         ("SOURCE ANY\nOPEN_PORTS tcp/22\n", "a:1: SOURCE: has no KEY"),
         (
             "SOURCE ANY\nOPEN_PORTS tcp/22\nGPG_DECRYPT_ID ABCD\nGPG_DECRYPT_PW x\n",
-            "a:3: GPG_DECRYPT_ID: packets that are made by GnuPG are not taken",
+            "a:3: GPG_DECRYPT_ID: has no GPG_FINGERPRINT_ID, and no KEY",
         ),
     ],
 )
@@ -158,9 +167,55 @@ def test_a_stanza_without_what_it_takes_is_left_out(text: str, why: str) -> None
     assert len(told) == text.count("GPG_") or len(told) == 1
 
 
+GPG = (
+    f"SOURCE ANY\nHMAC_KEY h\nGPG_DECRYPT_ID ABCD1234\nGPG_ALLOW_NO_PW Y\n"
+    f"GPG_REQUIRE_SIG Y\nGPG_FINGERPRINT_ID {SIGNER}, 0x{OTHER_SIGNER.lower()}\n"
+)
+
+
+def test_openpgp_keys_are_carried_over_by_their_fingerprints() -> None:
+    made = user("HMAC_DIGEST_TYPE SHA384\n", GPG)
+    signers = frozenset({SIGNER, OTHER_SIGNER})
+    assert made.fwknop == ()
+    assert made.fwknop_gnupg == (FwknopGnupgKey(Hmac(b"h", "sha384"), signers),)
+    assert left("", GPG) == ["a:3: GPG_DECRYPT_ID: the one secret key in gnupg_dir"]
+
+
+def test_a_stanza_for_both_kinds_of_packets_has_both_kinds_of_keys() -> None:
+    made = user("KEY k\nENCRYPTION_MODE legacy\n", GPG)
+    assert [one.keys for one in made.fwknop] == [Keys(b"k", b"h", legacy=True)]
+    (by_gnupg,) = made.fwknop_gnupg
+    assert (by_gnupg.hmac, by_gnupg.legacy) == (Hmac(b"h"), True)
+
+
+def test_without_an_hmac_a_stanza_for_gnupg_says_so_as_well() -> None:
+    text = GPG.replace("HMAC_KEY h\n", "")
+    (by_gnupg,) = user("ENCRYPTION_MODE asymmetric\n", text).fwknop_gnupg
+    assert by_gnupg.laxness == "an HMAC"
+
+
+@pytest.mark.parametrize("name", ["GPG_REMOTE_ID", "GPG_FINGERPRINT_ID"])
+def test_who_may_sign_is_named_by_whole_fingerprints(name: str) -> None:
+    """There are other keys with the same eight digits."""
+    start = "SOURCE ANY\nHMAC_KEY h\nOPEN_PORTS tcp/22\n"
+    read, told = users(f"{start}{name} {SIGNER}\n")
+    assert (len(read), told) == (1, [])
+    for others in ("", "KEY k\n"):
+        read, told = users(f"{start}{name} {SIGNER},{SIGNER[-8:]}\n{others}")
+        assert read == {}
+        what = "is no list of whole fingerprints, which 'gpg --fingerprint' shows"
+        assert told == [f"a:4: {name}: {what}, so the stanza is left out"]
+
+
+def test_what_was_taken_unsigned_is_told() -> None:
+    what = "what is not signed is not taken"
+    assert left("GPG_REQUIRE_SIG N\n", GPG)[1:] == [f"a:8: GPG_REQUIRE_SIG: {what}"]
+    assert left("GPG_DECRYPT_ID A\n")[1:] == [f"a:5: GPG_DECRYPT_ID: {what}"]
+
+
 def test_every_other_variable_is_told_with_its_line() -> None:
     for name, why in LEFT.items():
-        assert left(f"{name} Y\n") == [f"a:5: {name}: {why}"]
+        assert left(f"{name} Y\n")[:1] == [f"a:5: {name}: {why}"]
     assert left("ENABLE_CMD_EXEC N\n") == []
     assert left("NO_SUCH_THING 1\n") == ["a:5: NO_SUCH_THING: is not known"]
     assert left("REQUIRE_USERNAME bob\n")[0].startswith("a:5: REQUIRE_USERNAME: names")
