@@ -502,6 +502,20 @@ def signing_too_much(scene: Scene) -> None:
     sign(scene)
 
 
+def sealing_what_fwknop_cannot_read(scene: Scene) -> None:
+    """Have a gpg that encrypts to a key on a curve."""
+
+    def encrypt(self: object, *_: object, **__: object) -> object:
+        return SimpleNamespace(ok=True, data=b"\x84\x5e\x03" + bytes(500))
+
+    scene.monkeypatch.setattr("gnupg.GPG.encrypt", encrypt)
+    ours = Fwknop(
+        Keys(b"", b"h"), "md5", b"", None, False, signer="AB" * 20, recipient="AB" * 20
+    )
+    request = Request(NOW_MS, 6, 22)
+    FwknopSealer(PROFILE, ours, os.urandom).seal(request)
+
+
 ARMOUR = (
     "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nx\n-----END PGP PUBLIC KEY BLOCK-----\n"
 )
@@ -649,6 +663,18 @@ FAILURES = [
         'add nat_access = "10.0.0.5,22"',
         3,
         for_fwknopd(nat_local="true"),
+    ),
+    Failure(
+        "FILE: there are keys for packets of both kinds",
+        "take 'key' out, or 'gnupg_key' and 'gnupg_server'",
+        3,
+        for_fwknopd(gnupg_key=f'"{"AB" * 20}"', gnupg_server=f'"{"AB" * 20}"'),
+    ),
+    Failure(
+        "FILE: fwknopd does not take what gpg makes of these keys: REASON",
+        "its key has to be RSA of 2048 to 3072 bits, or Elgamal of 2048",
+        3,
+        sealing_what_fwknop_cannot_read,
     ),
     Failure(
         "FILE: 'KEY' must be REQUIREMENT",
