@@ -34,10 +34,14 @@ from unit.client.parties import (
 from spassh import connect, handover, profile, timekeeping
 from spassh.cli import proxy_arguments
 from spassh.errors import SpasshError
+from spassh.fwknop import FwknopSealer
+from spassh.fwknop_profile import Fwknop
 from spassh.knock import Knocker
 from spassh.patterns import Wanted
 from spassh.private import PrivateFile
 from spassh.protocol.crypto import PrivateKey
+from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.request import Request
 from spassh.protocol.sealed_invite import seal_invite
 from spassh.proxy import Clocks
 from spassh.resolve import Address, Resolving
