@@ -63,9 +63,13 @@ def without_gpg(settings: Config, users: Iterable[User]) -> list[str]:
     """Name the users whose requests have to be signed, where nobody can see that."""
     if os.path.isdir(settings.gnupg_dir):
         return []
-    what = "'spasshd user add --gnupg' makes gnupg_dir"
+    hints = (
+        "'spasshd user add --gnupg' makes gnupg_dir",
+        "see CLIENTS OF FWKNOP in spasshd.toml(5)",
+    )
+    # The key that is made there is of no use for fwknop.
     return [
-        f"{user.name} has to sign, and cannot: {what}"
+        f"{user.name} has to sign, and cannot: {hints[bool(user.fwknop_gnupg)]}"
         for user in users
         if user.gnupg or user.fwknop_gnupg
     ]

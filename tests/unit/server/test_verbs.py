@@ -513,6 +513,11 @@ class TestCheck:
         assert code == 0
         assert out.count("has to sign") == 1
         assert warning in out
+        spasshd.path.write_text(f"fwknop = true\n{spasshd.path.read_text()}")
+        fwknop = f'format = "fwknop"\ngnupg = ["{"AB" * 20}"]\nhmac_key = "h"\n'
+        spasshd.user("cyn", f"[[key]]\n{fwknop}")
+        warning = "cyn has to sign, and cannot: see CLIENTS OF FWKNOP in"
+        assert warning in spasshd("check")[1]
         os.mkdir(config.load(str(spasshd.path)).gnupg_dir)
         assert "has to sign" not in spasshd("check")[1]
 
