@@ -83,7 +83,7 @@ class FwknopSealer:
             raise ProfileError(
                 self._path,
                 f"fwknopd does not take what gpg makes of these keys: {error}",
-                "its key has to be RSA of 2048 to 3072 bits, or Elgamal of 2048"
+                "its key has to be RSA of 2048 to 4096 bits, or Elgamal of 2048"
                 if str(error) != "too long"
                 else "sign with a smaller key, or ask for less",
             ) from error

@@ -676,7 +676,7 @@ FAILURES = [
     ),
     Failure(
         "FILE: fwknopd does not take what gpg makes of these keys: REASON",
-        "its key has to be RSA of 2048 to 3072 bits, or Elgamal of 2048",
+        "its key has to be RSA of 2048 to 4096 bits, or Elgamal of 2048",
         3,
         sealing_what_fwknop_cannot_read,
     ),

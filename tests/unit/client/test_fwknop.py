@@ -251,7 +251,7 @@ def test_a_server_key_that_fwknop_cannot_use_is_told(
     fwknop = signing(who, monkeypatch, curve.recipient)
     with pytest.raises(ProfileError, match="of these keys: recipient") as caught:
         FwknopSealer(PROFILE, fwknop, os.urandom).seal(ACCESS)
-    assert "RSA of 2048 to 3072 bits" in caught.value.hint
+    assert "RSA of 2048 to 4096 bits" in caught.value.hint
 
 
 def test_a_packet_that_is_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
