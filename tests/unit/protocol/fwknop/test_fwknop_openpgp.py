@@ -5,7 +5,6 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from lab.fwknop import NUMBERS
 
 from spassh.protocol.errors import Malformed, NotOurs, PacketError, Unauthentic
 from spassh.protocol.fwknop import opening, openpgp
@@ -43,7 +42,6 @@ PACKET = enclose(MESSAGE, HMAC)
 
 @pytest.mark.parametrize("digest", DIGESTS)
 def test_each_hmac_leads_to_the_message(digest: str) -> None:
-    assert digest in NUMBERS
     hmac = Hmac(b"a passphrase", digest)
     payload = enclose(MESSAGE, hmac)
     opened = Keyring([HMAC, Hmac(b"other", digest), hmac]).open(payload)
