@@ -12,7 +12,8 @@ from scapy.libs import winpcapy as pcap
 from scapy.libs.structures import bpf_insn
 
 from spassh.protocol.fwknop import openpgp
-from spassh.protocol.fwknop.packet import FIRST, LEAST, MOST
+from spassh.protocol.fwknop.limits import LEAST, MOST
+from spassh.protocol.fwknop.packet import FIRST
 from spassh.protocol.limits import DATAGRAM_SIZES
 
 from .bpf import Instruction

@@ -10,6 +10,7 @@ from lab.fwknop import MISSING, WHY, FkoError, Library
 from spassh.protocol.errors import PacketError
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.fwknop.limits import LEAST
 from spassh.protocol.fwknop.message import (
     COMMAND,
     WITH_TARGET,
@@ -17,7 +18,7 @@ from spassh.protocol.fwknop.message import (
     Message,
 )
 from spassh.protocol.fwknop.opening import open_packet
-from spassh.protocol.fwknop.packet import LEAST, seal
+from spassh.protocol.fwknop.packet import seal
 from spassh.protocol.fwknop.values import (
     encode_address,
     encode_port,

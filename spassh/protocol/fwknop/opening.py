@@ -14,8 +14,9 @@ from ..errors import Malformed, NotOurs, Unauthentic
 from .cipher import decrypt
 from .digests import DIGESTS
 from .keys import Keys, derive
+from .limits import LEAST, MOST
 from .message import Message
-from .packet import BODIES, FIRST, LEAST, MAGIC, MOST, PREFIX, SALT_SIZE
+from .packet import BODIES, FIRST, MAGIC, PREFIX, SALT_SIZE
 from .text import check, identity, read
 from .unpadded import decode as from_base64
 

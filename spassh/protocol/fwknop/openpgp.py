@@ -23,7 +23,7 @@ from ..errors import Malformed, NotOurs, Unauthentic
 from ..hashing import blake2s
 from ..named_tuple import NamedTuple
 from .digests import DEFAULT_DIGEST, DIGESTS
-from .packet import MOST
+from .limits import MOST
 from .unpadded import decode, encode
 
 TYPE_CHECKING = False

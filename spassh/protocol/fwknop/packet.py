@@ -13,6 +13,7 @@ from ..errors import Malformed
 from .cipher import BLOCK, encrypt
 from .digests import DEFAULT_DIGEST, DIGESTS
 from .keys import Keys, derive
+from .limits import MOST
 from .message import Message
 from .text import spell
 from .unpadded import encode, length
@@ -28,9 +29,6 @@ SALT_SIZE: Final = 8
 RANDOMNESS_SIZE: Final = SALT_SIZE + 8
 """Random bytes that one packet consumes: the salt, and 8 for the message."""
 
-LEAST: Final = 140
-MOST: Final = 1500
-"""Characters of a payload, as fwknopd takes them."""
 FIRST: Final = b"89+/"
 """What the first character of a payload may be: it has the last bits of `MAGIC`."""
 

@@ -11,8 +11,9 @@ from unit.server.frames import LINKS, PACKETS, ipv4, ipv6, udp
 
 from spassh.protocol.fwknop import openpgp
 from spassh.protocol.fwknop.digests import DIGESTS
+from spassh.protocol.fwknop.limits import LEAST, MOST
 from spassh.protocol.fwknop.opening import has_form
-from spassh.protocol.fwknop.packet import BODIES, LEAST, MOST
+from spassh.protocol.fwknop.packet import BODIES
 from spassh.protocol.packet import Gate
 from spassh_server import datagram
 from spassh_server.bpf import Instruction

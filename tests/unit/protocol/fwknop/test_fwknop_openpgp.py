@@ -10,6 +10,7 @@ from spassh.protocol.errors import Malformed, NotOurs, PacketError, Unauthentic
 from spassh.protocol.fwknop import opening, openpgp
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.fwknop.limits import MOST
 from spassh.protocol.fwknop.message import Message, encode
 from spassh.protocol.fwknop.openpgp import (
     FIRST,
@@ -22,7 +23,7 @@ from spassh.protocol.fwknop.openpgp import (
     has_form,
 )
 from spassh.protocol.fwknop.packet import FIRST as SYMMETRIC_FIRST
-from spassh.protocol.fwknop.packet import MOST, seal
+from spassh.protocol.fwknop.packet import seal
 from spassh.protocol.fwknop.text import check, identity, read, spell
 from spassh.protocol.fwknop.unpadded import encode as to_base64
 
