@@ -57,7 +57,7 @@ class Pen:
         result = self._gpg.encrypt(
             text,
             [self._server],
-            # By the name of a key, gpg would take another one if that is not there.
+            # A name here would be --default-key: another one, if that is not there.
             sign=True,
             armor=False,
             extra_args=["--local-user", self._signer, *_UNCOMPRESSED],

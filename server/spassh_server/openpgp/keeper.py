@@ -8,6 +8,7 @@ child of it. It never looks at a message.
 import os
 import select
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -53,6 +54,8 @@ def _in_child(run: Callable[[], int]) -> int:
         status = 1
         try:
             status = run()
+        except Exception:  # noqa: BLE001 - it ends here, and has to say why
+            sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -20,6 +20,7 @@ from unit.server.kernel import needs_landlock
 from spassh_server.openpgp import helper
 from spassh_server.openpgp.gpg import Gpg
 from spassh_server.openpgp.helper import Helper
+from spassh_server.openpgp.keeper import keep
 from spassh_server.openpgp.message import (
     ANSWER_SIZE,
     LOST,
@@ -346,6 +347,16 @@ def test_the_program_says_what_it_lacks(
     again = "gnupg: the helper has ended (status 1), and begins anew when it is asked"
     assert said.count(again) == 1
     assert process.returncode == 0
+
+
+def test_a_bug_of_the_helper_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        ours.close()
+        keep(theirs, lambda: 1 // 0, lambda: None)
+    said = capfd.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert "gnupg: the helper has ended (status 1)" in said
 
 
 def test_it_loads_neither_scapy_nor_cryptography() -> None:
