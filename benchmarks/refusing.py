@@ -23,6 +23,7 @@ from spassh_server.pipeline import Rejected, World, consider
 from spassh_server.quota import RequestQuota
 from spassh_server.repeats import Repeats
 from spassh_server.replay import ReplayMemory
+from spassh_server.seen import SeenMessages
 from spassh_server.users import Users
 
 _FRAMES = 50_000
@@ -60,6 +61,7 @@ def _world() -> World:
         Repeats(MAX_REPEATS),
         RequestQuota(100, 5),
         EVERY_WIDTH,
+        SeenMessages(),
     )
 
 
