@@ -63,16 +63,24 @@ def jump(code: int, k: int, jt: int, jf: int) -> Instruction:
     return Instruction(code, jt, jf, k)
 
 
-def behind(first: list[Instruction], second: list[Instruction]) -> list[Instruction]:
+def behind(
+    first: list[Instruction],
+    second: list[Instruction],
+    otherwise: list[Instruction] | None = None,
+) -> list[Instruction]:
     """Return a program that lets through what `first` does and `second` does as well.
 
-    How much of it is kept, `second` says.
+    How much of it is kept, `second` says. What `first` lets go is for `otherwise` to
+    judge, if that is given.
     """
     joined = []
     for at, one in enumerate(first):
+        left = len(first) - at - 1
         # Where the first one would say yes, it is the second one's turn.
         if one.code == RET_K and one.k:
-            joined.append(do(JA, len(first) - at - 1))
+            joined.append(do(JA, left))
+        elif one.code == RET_K and otherwise is not None:
+            joined.append(do(JA, left + len(second)))
         else:
             joined.append(one)
-    return joined + second
+    return joined + second + (otherwise or [])

@@ -12,7 +12,7 @@ import contextlib
 import ctypes
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from struct import pack
 
 from scapy.libs import winpcapy as pcap
@@ -30,6 +30,8 @@ from .libpcap import (
 )
 from .limits import CAPTURE_BUFFER_BYTES, FRAMES_PER_TURN, SNAPLEN
 from .tag_filter import NETWORK, tag_filter
+from .transport_filter import transports_expression
+from .transports import Transport
 
 ANY = "any"
 """The interface that stands for all of them, now and later."""
@@ -51,7 +53,12 @@ _SO_LOCK_FILTER = 44
 
 
 def open_captures(
-    names: Sequence[str], port: int, *, fwknop: bool = False, tag_key: bytes = b""
+    names: Sequence[str],
+    port: int,
+    *,
+    fwknop: bool = False,
+    tag_key: bytes = b"",
+    transports: Collection[Transport] = (),
 ) -> list["Capture"]:
     """Open what it takes to hear the interfaces `names`; it takes CAP_NET_RAW.
 
@@ -65,13 +72,19 @@ def open_captures(
         CaptureError: no permission, the filter is refused, or, there, no such
             interface.
     """
+
+    def open_one(name: str, wanted: Sequence[str] = ()) -> Capture:
+        return Capture(
+            name, port, wanted, fwknop=fwknop, tag_key=tag_key, transports=transports
+        )
+
     if ANY in names or sys.platform == "linux":
         wanted = () if ANY in names else names
-        capture = Capture(ANY, port, wanted, fwknop=fwknop, tag_key=tag_key)
+        capture = open_one(ANY, wanted)
         if ANY in names or capture.link == DLT_LINUX_SLL2:
             return [capture]
         capture.close()
-    return [Capture(name, port, fwknop=fwknop, tag_key=tag_key) for name in names]
+    return [open_one(name) for name in names]
 
 
 class Capture:
@@ -85,11 +98,13 @@ class Capture:
         *,
         fwknop: bool = False,
         tag_key: bytes = b"",
+        transports: Collection[Transport] = (),
     ) -> None:
         """Open the capture of datagrams to `port`; it takes CAP_NET_RAW.
 
-        With `fwknop`, packets of fwknop are let through as well. With `tag_key`, the 8
-        bytes of PROTOCOL.md section 3.1, the kernel looks at the tag: see `tagged`.
+        With `fwknop`, packets of fwknop are let through as well, and with `transports`
+        those that come by these. With `tag_key`, the 8 bytes of PROTOCOL.md section
+        3.1, the kernel looks at the tag: see `tagged`.
 
         With `names`, frames of other interfaces than those are left out. It takes
         `any`, and the link type LINUX_SLL2: see whether `link` is that.
@@ -108,7 +123,9 @@ class Capture:
         self._handle = Handle(interface, pointer)
         try:
             self._open()
-            self._filter(filter_expression(port, fwknop=fwknop), tag_key, fwknop=fwknop)
+            datagrams = filter_expression(port, fwknop=fwknop)
+            others = transports_expression(transports) if transports else ""
+            self._filter(datagrams, others, tag_key, fwknop=fwknop)
             self._lock_filter()
         except BaseException:
             self.close()
@@ -135,18 +152,26 @@ class Capture:
         if self.interface == ANY:
             pcap.pcap_set_datalink(pointer, DLT_LINUX_SLL2)
 
-    def _filter(self, expression: str, tag_key: bytes, *, fwknop: bool) -> None:
-        if self._handle.link in {DLT_LINUX_SLL, DLT_LINUX_SLL2}:
-            # What leaves this host is no knock for it. Other link types cannot tell.
-            expression = f"inbound and ({expression})"
-        program = self._handle.compile(expression)
+    def _filter(
+        self, datagrams: str, others: str, tag_key: bytes, *, fwknop: bool
+    ) -> None:
         link = self._handle.link
+        either = f"({datagrams}) or ({others})" if others else datagrams
+        program = self._compile(either)
         if tag_key and link in NETWORK:
             tag = tag_filter(link, tag_key, keep=SNAPLEN, fwknop=fwknop)
-            whole = behind(program, tag)
+            # What comes by other ways has no tag, and is never native.
+            rest = self._compile(others) if others else None
+            whole = behind(self._compile(datagrams), tag, rest)
             self.tagged = self._kernel_takes(whole)
             program = whole if self.tagged else program
         self._handle.install(program)
+
+    def _compile(self, expression: str) -> list[Instruction]:
+        if self._handle.link in {DLT_LINUX_SLL, DLT_LINUX_SLL2}:
+            # What leaves this host is no knock for it. Other link types cannot tell.
+            expression = f"inbound and ({expression})"
+        return self._handle.compile(expression)
 
     def _kernel_takes(self, program: Sequence[Instruction]) -> bool:
         """Tell whether the kernel can have `program` as the filter of this capture.

@@ -5,7 +5,7 @@ import os
 import select
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from .datagram import DLT_ETHERNET, LINK_TYPES
@@ -18,6 +18,8 @@ from .libpcap import (
     lib,
 )
 from .limits import FRAMES_PER_TURN, MAX_PIPED_BYTES
+from .transport_filter import transports_expression
+from .transports import Transport
 
 STDIN = "-"
 """The path that stands for the standard input."""
@@ -49,12 +51,19 @@ class Record(NamedTuple):
 class CaptureFile:
     """The frames of a file. It can be given where a `Capture` is taken."""
 
-    def __init__(self, path: str, port: int, *, fwknop: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        port: int,
+        *,
+        fwknop: bool = False,
+        transports: Collection[Transport] = (),
+    ) -> None:
         """Open the file `path`, or the standard input if that is "-".
 
         Of its frames, those with datagrams to `port` are read; with `fwknop`, packets
-        of fwknop among them. A pipe is read to its end here, so it waits for whoever
-        writes there.
+        of fwknop among them, and those that came by `transports`. A pipe is read to its
+        end here, so it waits for whoever writes there.
 
         Raises:
             CaptureError: it cannot be read, is no capture file, or has a link type
@@ -72,7 +81,11 @@ class CaptureFile:
         self.ended = False
         """Whether `frames` and `records` have come to the end."""
         try:
-            self._filter(filter_expression(port, fwknop=fwknop))
+            expression = filter_expression(port, fwknop=fwknop)
+            if transports:
+                others = transports_expression(transports)
+                expression = f"({expression}) or ({others})"
+            self._filter(expression)
         except BaseException:
             self.close()
             raise

@@ -16,9 +16,15 @@ from .config_commands import read_commands
 from .config_forwards import read_forwards
 from .files import read_private
 from .firewall import Forward, Network, Settings
-from .limits import MAX_ALWAYS_ALLOW, MAX_PROGRAM_WORDS, MAX_USERS_IN_MAIN_FILE
+from .limits import (
+    MAX_ALWAYS_ALLOW,
+    MAX_FWKNOP_TRANSPORTS,
+    MAX_PROGRAM_WORDS,
+    MAX_USERS_IN_MAIN_FILE,
+)
 from .ports import Port
 from .toml import ConfigError, Table, read_toml
+from .transports import UDP, Transport, parse_transport
 
 DEFAULT_PATH: Final = "/etc/spassh/spasshd.toml"
 
@@ -39,6 +45,8 @@ class Config(NamedTuple):
     knock_port: int
     fwknop: bool
     """Whether packets of fwknop are captured, for users that have keys for them."""
+    fwknop_transports: tuple[Transport, ...]
+    """By what else than UDP to the knock port they may come."""
     address: str
     """The server's name or address in invites; empty means the host's name."""
     backend: str
@@ -158,11 +166,13 @@ def parse(text: str, path: str) -> Config:
             )
     table.named_tables("users", MAX_USERS_IN_MAIN_FILE)
     max_lifetime = table.integer("max_lifetime", 300, 1, MAX_LIFETIME)
+    knock_port = table.integer("knock_port", DEFAULT_KNOCK_PORT, 1, 65535)
     return Config(
         path=path,
         interfaces=_interfaces(table),
-        knock_port=table.integer("knock_port", DEFAULT_KNOCK_PORT, 1, 65535),
+        knock_port=knock_port,
         fwknop=table.boolean("fwknop", default=False),
+        fwknop_transports=_fwknop_transports(table, knock_port),
         address=_address(table),
         backend=table.choice("backend", "auto", BACKENDS),
         protect=protect,
@@ -205,6 +215,26 @@ def _interfaces(table: Table) -> tuple[str, ...]:
             'write interfaces = ["any"] or ["eth0"]',
         )
     return names
+
+
+def _fwknop_transports(table: Table, knock_port: int) -> tuple[Transport, ...]:
+    key = "fwknop_transports"
+    try:
+        found = [parse_transport(text) for text in table.strings(key, ())]
+    except ValueError as error:
+        raise table.error(key, str(error), f'write {key} = ["http/80"]') from error
+    if found and not table.boolean("fwknop", default=False):
+        raise table.error(
+            key, "packets of fwknop are not taken", "write fwknop = true as well"
+        )
+    if Transport(UDP, knock_port) in found:
+        raise table.error(
+            key, f"udp/{knock_port} is the knock port", "take it out: it is captured"
+        )
+    if len(found) > MAX_FWKNOP_TRANSPORTS:
+        what = f"more than {MAX_FWKNOP_TRANSPORTS}"
+        raise table.error(key, what, "take some out, or write udp/any")
+    return tuple(dict.fromkeys(found))
 
 
 def _always_allow(table: Table) -> tuple[Network, ...]:

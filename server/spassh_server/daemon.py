@@ -130,10 +130,12 @@ def _open_mark(config: Config) -> int:
 def _open_captures(
     config: Config, pcap: str, tag_key: bytes
 ) -> Sequence[Capture | CaptureFile]:
-    port, fwknop = config.knock_port, config.fwknop
+    port, fwknop, others = config.knock_port, config.fwknop, config.fwknop_transports
     if pcap:
-        return [CaptureFile(pcap, port, fwknop=fwknop)]
-    captures = open_captures(config.interfaces, port, fwknop=fwknop, tag_key=tag_key)
+        return [CaptureFile(pcap, port, fwknop=fwknop, transports=others)]
+    captures = open_captures(
+        config.interfaces, port, fwknop=fwknop, tag_key=tag_key, transports=others
+    )
     if sys.platform == "linux" and not all(one.tagged for one in captures):
         text = "this kernel does not check the tag of packets: see spasshd(8)"
         events.say("warning", text=text)

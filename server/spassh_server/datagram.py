@@ -32,9 +32,10 @@ _IP4 = Struct("!BxHxxHxB2x4s")
 # IPv6: version and class, payload length, next header, source
 _IP6 = Struct("!BxxxHBx16s")
 _IP6_HEADER = 40
-# source port, destination port, length
-_UDP = Struct("!HHH2x")
-_UDP_PROTOCOL = 17
+UDP_HEADER: Final = Struct("!HHH2x")
+"""Source port, destination port, and length."""
+UDP: Final = 17
+"""The number of the protocol."""
 
 
 class Datagram(NamedTuple):
@@ -45,6 +46,8 @@ class Datagram(NamedTuple):
     source_port: int
     """Source port of the UDP header. Just as easy to forge, and a NAT may change it."""
     payload: bytes
+    transport: str = ""
+    """What else than UDP to the knock port it came by, such as "tcp/80"."""
 
 
 def parse(frame: bytes, link: int, port: int) -> Datagram:
@@ -53,25 +56,43 @@ def parse(frame: bytes, link: int, port: int) -> Datagram:
     Raises:
         NotOurs: anything else than a whole IPv4 or IPv6 packet with UDP right inside.
     """
-    at = _network_offset(frame, link)
-    # The version field decides: it is what the kernel of the server would look at.
-    version = frame[at] >> 4 if at < len(frame) else 0
-    if version == 4:
-        source, start, end = _ipv4(frame, at)
-    elif version == 6:
-        source, start, end = _ipv6(frame, at)
-    else:
-        raise NotOurs("neither IPv4 nor IPv6")
-    if end > len(frame) or end - start < _UDP.size:
+    protocol, source, start, end = inside(frame, link)
+    if protocol != UDP:
+        raise NotOurs("not UDP")
+    if end - start < UDP_HEADER.size:
         raise NotOurs("truncated frame")
-    source_port, destination_port, length = _UDP.unpack_from(frame, start)
+    source_port, destination_port, length = UDP_HEADER.unpack_from(frame, start)
     # An IPv4 or IPv6 packet may be longer than the UDP inside, which then has a tail
     # that no checksum covers; an honest sender makes none.
     if length != end - start:
         raise NotOurs("UDP length")
     if destination_port != port:
         raise NotOurs("another port")
-    return Datagram(source, source_port, frame[start + _UDP.size : end])
+    return Datagram(source, source_port, frame[start + UDP_HEADER.size : end])
+
+
+def inside(frame: bytes, link: int) -> tuple[int, bytes, int, int]:
+    """Return what is right inside of the IP packet in `frame` of link type `link`.
+
+    Returns:
+        The protocol's number, the source address, and where the protocol's header and
+        the whole packet begin and end.
+
+    Raises:
+        NotOurs: anything else than a whole IPv4 or IPv6 packet.
+    """
+    at = _network_offset(frame, link)
+    # The version field decides: it is what the kernel of the server would look at.
+    version = frame[at] >> 4 if at < len(frame) else 0
+    if version == 4:
+        found = _ipv4(frame, at)
+    elif version == 6:
+        found = _ipv6(frame, at)
+    else:
+        raise NotOurs("neither IPv4 nor IPv6")
+    if found[3] > len(frame):
+        raise NotOurs("truncated frame")
+    return found
 
 
 def _network_offset(frame: bytes, link: int) -> int:
@@ -98,7 +119,7 @@ def _network_offset(frame: bytes, link: int) -> int:
     return at
 
 
-def _ipv4(frame: bytes, at: int) -> tuple[bytes, int, int]:
+def _ipv4(frame: bytes, at: int) -> tuple[int, bytes, int, int]:
     if len(frame) - at < _IP4.size:
         raise NotOurs("truncated frame")
     version, total, fragment, protocol, source = _IP4.unpack_from(frame, at)
@@ -107,16 +128,12 @@ def _ipv4(frame: bytes, at: int) -> tuple[bytes, int, int]:
         raise NotOurs("IPv4 header length")
     if fragment & 0x3FFF:
         raise NotOurs("fragment")
-    if protocol != _UDP_PROTOCOL:
-        raise NotOurs("not UDP")
-    return source, at + header, at + total
+    return protocol, source, at + header, at + total
 
 
-def _ipv6(frame: bytes, at: int) -> tuple[bytes, int, int]:
+def _ipv6(frame: bytes, at: int) -> tuple[int, bytes, int, int]:
     if len(frame) - at < _IP6_HEADER:
         raise NotOurs("truncated frame")
     _, length, next_header, source = _IP6.unpack_from(frame, at)
     # No client of ours sends extension headers, and each is a parser of its own.
-    if next_header != _UDP_PROTOCOL:
-        raise NotOurs("not UDP")
-    return source, at + _IP6_HEADER, at + _IP6_HEADER + length
+    return next_header, source, at + _IP6_HEADER, at + _IP6_HEADER + length

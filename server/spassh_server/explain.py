@@ -66,8 +66,9 @@ def explain(datagram: Datagram, now: int, scene: Scene) -> Iterator[Step]:
     """
     size, source = len(datagram.payload), text(datagram.source)
     found = f"{size} bytes from {source}, source port {datagram.source_port}"
-    yield Step("datagram", True, found)
-    opened = yield from _open(datagram.payload, scene)
+    by = f", by {datagram.transport}" * bool(datagram.transport)
+    yield Step("datagram", True, found + by)
+    opened = yield from _open(datagram, scene)
     if isinstance(opened, Enclosed):
         yield Step("request", True, _message(opened.message))
         yield _GPG
@@ -102,9 +103,18 @@ def _follow(
 
 
 def _open(
-    payload: bytes, scene: Scene
+    datagram: Datagram, scene: Scene
 ) -> Generator[Step, None, Opened | Enclosed | None]:
     """Go through gate and handshake; return the request if it is authentic."""
+    if datagram.transport:
+        return (yield from _open_carried(datagram.payload, scene.users))
+    return (yield from _open_any(datagram.payload, scene))
+
+
+def _open_any(
+    payload: bytes, scene: Scene
+) -> Generator[Step, None, Opened | Enclosed | None]:
+    """Go through what a datagram to the knock port may be."""
     names: list[str] = []
 
     def find_psk(public: bytes) -> bytes:
@@ -136,6 +146,16 @@ def _open(
 def _tries_fwknop(users: Users) -> int:
     """Return how many keys for packets of fwknop there are."""
     return len(users.fwknop) + len(users.fwknop_gnupg)
+
+
+def _open_carried(
+    payload: bytes, users: Users
+) -> Generator[Step, None, Opened | Enclosed | None]:
+    """Go through what came by another way, and so has to be a packet of fwknop."""
+    if has_form(payload):
+        return (yield from _open_fwknop(payload, users))
+    yield Step("gate", False, "it has not the form of a packet of fwknop")
+    return None
 
 
 def _open_fwknop(

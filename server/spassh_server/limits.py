@@ -38,6 +38,9 @@ MAX_FWKNOP_KEYS: Final = 256
 """Keys for packets of fwknop, of all users together. Nothing in a packet says whose it
 is, so all of them are tried for each that a stranger sends: 7 µs for a key, and 2 ms
 for these; without an HMAC 20 µs, and 5 ms. Those for GnuPG are among them."""
+MAX_FWKNOP_TRANSPORTS: Final = 16
+"""What makes the filter of the capture longer: the kernel has room for 2,400
+instructions where net.core.optmem_max is 20 KiB."""
 MAX_USERS_IN_MAIN_FILE: Final = 256
 MAX_ALWAYS_ALLOW: Final = 64
 """Networks that need no grant: some back ends have a rule for each of them and port."""

@@ -36,7 +36,15 @@ from .limits import (
 from .openers.fwknop import FwknopOpener
 from .openers.native import NativeOpener
 from .openpgp.message import Answer as GpgAnswer
-from .pipeline import Decision, Pending, PendingFwknop, Rejected, World, consider
+from .pipeline import (
+    Decision,
+    Others,
+    Pending,
+    PendingFwknop,
+    Rejected,
+    World,
+    consider,
+)
 from .policy import Approval, Approvals, Order, Refusal
 from .privsep import message
 from .privsep.message import Answer
@@ -88,14 +96,18 @@ class Listener:
         self._answers.register(granter, select.POLLIN)
         self._notifier = notifier
         self._opener = NativeOpener(keys, Users([]))
+        foreign = self._foreign_openers()
+        transports = frozenset(config.fwknop_transports)
         self._world = World(
             config.knock_port,
-            Envelope(self._openers()),
+            # The cheapest to reject first.
+            Envelope([self._opener, *foreign]),
             store,
             Repeats(MAX_REPEATS),
             RequestQuota(REQUEST_BURST, REQUESTS_PER_SECOND),
             _NO_WIDTHS,
             SeenMessages(),
+            Others(transports, Envelope(foreign)) if transports else None,
         )
         self._report = Report()
         self._asking = Asking(self._send, self._report)
@@ -110,12 +122,11 @@ class Listener:
         self._pinged = 0.0
         self._damage: CaptureError | None = None
 
-    def _openers(self) -> list[Opener]:
-        """Return the formats that this daemon takes, the cheapest to reject first."""
-        openers: list[Opener] = [self._opener]
-        if self._config.fwknop:
-            openers.append(FwknopOpener(lambda: self._opener.users))
-        return openers
+    def _foreign_openers(self) -> list[Opener]:
+        """Return the formats that this daemon takes beside the native one."""
+        if not self._config.fwknop:
+            return []
+        return [FwknopOpener(lambda: self._opener.users)]
 
     def serve(self) -> bool:
         """Work until SIGTERM, SIGINT or the stop verb, or until the files are read.

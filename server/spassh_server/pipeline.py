@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from spassh.protocol.errors import PacketError
 
+from .carried import parse_any
 from .datagram import Datagram, parse
 from .envelope import Enclosed, Envelope, Opened
 from .firewall import Width
@@ -22,6 +23,7 @@ from .quota import RequestQuota
 from .repeats import Known, Repeats
 from .replay import IDENTITY_SIZE, Entry
 from .seen import SeenMessages
+from .transports import Transport
 
 UNKNOWN: Final = "?"
 """Whose a packet is for which nothing but the signature says that. No user's name."""
@@ -37,6 +39,14 @@ class Admission(Protocol):
         """Accept `entry` once, or raise `Stale` or `Replayed`."""
 
 
+class Others(NamedTuple):
+    """What is listened to beside UDP to the knock port."""
+
+    transports: frozenset[Transport]
+    envelope: Envelope
+    """The formats that come by them: the native one is for the knock port alone."""
+
+
 class World(NamedTuple):
     """What a packet meets on its way."""
 
@@ -48,6 +58,7 @@ class World(NamedTuple):
     widths: frozenset[Width]
     """What the packet filter of this host can enforce."""
     seen: SeenMessages
+    others: Others | None = None
 
 
 class Pending(NamedTuple):
@@ -134,12 +145,12 @@ def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
     Raises:
         PacketError: not an authentic packet. Count it, and say nothing to anybody.
     """
-    datagram = parse(frame, link, world.knock_port)
+    datagram, envelope = _take(frame, link, world)
     known = world.repeats.find(datagram.payload)
     rejected = known and _rejected(known, datagram.source, now, world)
     if rejected:
         return rejected
-    opened = world.envelope.open(datagram.payload)
+    opened = envelope.open(datagram.payload)
     if isinstance(opened, Enclosed):
         return _consider_enclosed(PendingFwknop(opened, datagram, now), world)
     source, request, user = datagram.source, opened.request, opened.user
@@ -157,6 +168,15 @@ def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
     if opened.signed is not None and user.gnupg:
         return Pending(opened, datagram, *opened.signed, now)
     return decide_all(opened, datagram, now, world.widths)
+
+
+def _take(frame: bytes, link: int, world: World) -> tuple[Datagram, Envelope]:
+    """Return what came, and the formats that it may have."""
+    others = world.others
+    if others is None:
+        return parse(frame, link, world.knock_port), world.envelope
+    datagram = parse_any(frame, link, world.knock_port, others.transports)
+    return datagram, others.envelope if datagram.transport else world.envelope
 
 
 def _rejected(known: Known, source: bytes, now: int, world: World) -> Rejected | None:

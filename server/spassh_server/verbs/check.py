@@ -34,6 +34,8 @@ def run(options: Namespace) -> int:
     protected = ", ".join(map(str, settings.protect)) or "nothing"
     print(f"protected: {protected}")
     print(f"interfaces: {', '.join(settings.interfaces)}")
+    captured = (f"udp/{settings.knock_port}", *map(str, settings.fwknop_transports))
+    print(f"captured: {', '.join(captured)}")
     for warning in foreign_state(settings):
         print(f"warning: {warning}")
     for name in missing_interfaces(settings):

@@ -14,10 +14,11 @@ from spassh.protocol.limits import WINDOW_MS
 
 from .. import config, events
 from ..capture_file import CaptureFile
+from ..carried import parse_any
 from ..clock import now_ms, wall_clock
 from ..config import Config
 from ..daemon import load_server_keys
-from ..datagram import Datagram, parse
+from ..datagram import Datagram
 from ..explain import Scene, Step, explain, utc
 from ..firewall import FirewallError, Width
 from ..firewall.select import choose
@@ -78,12 +79,20 @@ def _given(options: Namespace) -> Iterator[Packet]:
 
 
 def _captured(options: Namespace, settings: Config) -> Iterator[Packet]:
-    capture = CaptureFile(options.packet, settings.knock_port, fwknop=settings.fwknop)
+    others = frozenset(settings.fwknop_transports)
+    capture = CaptureFile(
+        options.packet,
+        settings.knock_port,
+        fwknop=settings.fwknop,
+        transports=others,
+    )
     try:
         while not capture.ended:
             for time, frame in capture.records():
                 try:
-                    datagram = parse(frame, capture.link, settings.knock_port)
+                    datagram = parse_any(
+                        frame, capture.link, settings.knock_port, others
+                    )
                 except NotOurs as error:
                     yield Packet(time, None, str(error))
                     continue

@@ -33,6 +33,33 @@ def udp(
     return pack("!HHHH", source_port, port, size, 0) + payload
 
 
+def tcp(
+    payload: bytes,
+    port: int = 80,
+    *,
+    words: int | None = None,
+    options: bytes = b"",
+    source_port: int = SOURCE_PORT,
+    flags: int = 0x18,
+) -> bytes:
+    """Put a TCP header before `payload`; its length may lie, in words of 4 bytes."""
+    length = (20 + len(options)) // 4 if words is None else words
+    numbers = (source_port, port, 7, 9, length << 4, flags, 512, 0, 0)
+    return pack("!HHIIBBHHH", *numbers) + options + payload
+
+
+def icmp(payload: bytes, kind: int = 0) -> bytes:
+    """Put the header of an ICMP message of type `kind` before `payload`."""
+    return pack("!BBHHH", kind, 0, 0, 0, 0) + payload
+
+
+def get(packet: bytes, *, host: str = "", end: bytes = b" HTTP/1.0\r\n\r\n") -> bytes:
+    """Make a request whose path is a packet of fwknop, as its client does."""
+    place = b"http://" + host.encode() if host else b""
+    path = packet.translate(bytes.maketrans(b"+/", b"-_"))
+    return b"GET " + place + b"/" + path + end
+
+
 def ipv4(
     segment: bytes,
     *,

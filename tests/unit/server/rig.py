@@ -24,6 +24,7 @@ from spassh_server.privsep.message import (
 )
 from spassh_server.store import ReplayStore
 from spassh_server.systemd import Notifier
+from spassh_server.transports import Transport
 from spassh_server.users import User, Users
 
 
@@ -91,7 +92,12 @@ class Rig:
     """The listener with its surroundings."""
 
     def __init__(
-        self, tmp_path: Path, *, ready: bool = True, fwknop: bool = False
+        self,
+        tmp_path: Path,
+        *,
+        ready: bool = True,
+        fwknop: bool = False,
+        transports: tuple[Transport, ...] = (),
     ) -> None:
         (tmp_path / "state").mkdir()
         (tmp_path / "users.d").mkdir(exist_ok=True)
@@ -117,6 +123,7 @@ class Rig:
                 users_dir=str(self.users_dir),
                 path=str(self.main_file),
                 fwknop=fwknop,
+                fwknop_transports=transports,
             ),
             keys=SERVER,
             captures=[cast(Capture, self.capture)],
@@ -144,6 +151,11 @@ class Rig:
     def begin(self) -> None:
         """Send the first word, as `serve` does."""
         self.listener._send(self.listener._reload.begin())
+
+    def packets(self, *packets: bytes) -> None:
+        """Have these packets of IP come in."""
+        self.capture.waiting += packets
+        self.frames()
 
     def frames(self, *payloads: bytes, **fields: Any) -> None:
         self.capture.put(*payloads, **fields)

@@ -156,6 +156,75 @@ for wanted in (True, False):
     )
 
 
+@pytest.mark.parametrize("name", ["here", "any"])
+def test_packets_of_fwknop_pass_by_other_ways_beside_the_tag(name: str) -> None:
+    """Of native datagrams, the kernel checks the tag as before."""
+    says(
+        f"""
+add("here")
+capture = listen(
+    "{name}", fwknop=True, tag_key=GATE.tag_key,
+    transports="udp/53 udp/any tcp/443 tcp/8443 http/80 http/8080 icmp",
+)
+for number in range(50):
+    for packet in (ipv4, ipv6):
+        send("x-here", ethernet(packet(udp(wrong(tagged(1), number)))))
+for packet in (ipv4, ipv6):
+    send("x-here", ethernet(packet(udp(tagged(2)))))
+# No packets of fwknop, and no first characters of one. The knock port looks closer.
+send("x-here", ethernet(ipv4(udp(b"8" + bytes(160)))))
+for first in (b"A", b"GET / HTTP/1.0", bytes(1)):
+    payload = first + bytes(200)
+    for segment, protocol in (
+        (udp(payload, port=9), 17), (tcp(payload, 443), 6), (tcp(payload), 6),
+        (icmp(payload), 1),
+    ):
+        send("x-here", ethernet(ipv4(segment, protocol=protocol)))
+        send("x-here", ethernet(ipv6(segment, next_header=protocol)))
+for mark, (segment, protocol) in enumerate((
+    (udp(b"8" * 160 + bytes([3]), port=9), 17),
+    (tcp(b"9" * 160 + bytes([4]), 443), 6),
+    (tcp(b"+" * 160 + bytes([5]), 8443, options=bytes(12)), 6),
+    (tcp(get(b"/" * 160) + bytes([6])), 6),
+    (tcp(get(b"8" * 160, host="here.test") + bytes([7]), 8080), 6),
+    (icmp(b"8" * 160 + bytes([8]), 8), 1),
+)):
+    send("x-here", ethernet(ipv4(segment, protocol=protocol)))
+    send("x-here", ethernet(ipv4(segment, protocol=protocol, fragment=1)))
+send("x-here", ethernet(ipv4(udp(tagged(9)))))
+marks = []
+while 9 not in marks:
+    select.select([capture], [], [], 20)
+    marks += last_bytes(capture)
+print(capture.tagged, marks)
+""",
+        "True [2, 2, 3, 4, 5, 6, 7, 8, 9]\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["here", "any"])
+@pytest.mark.parametrize("fwknop", [False, True])
+def test_without_other_ways_the_filter_is_what_it_was(name: str, fwknop: bool) -> None:
+    says(
+        f"""
+from spassh_server import capture
+from spassh_server.bpf import behind
+from spassh_server.libpcap import Handle, filter_expression
+from spassh_server.tag_filter import tag_filter
+add("here")
+installed = []
+install = Handle.install
+Handle.install = lambda self, it: (installed.append(it), install(self, it))
+one = listen("{name}", fwknop={fwknop}, tag_key=GATE.tag_key)
+expression = f"inbound and ({{filter_expression(PORT, fwknop={fwknop})}})"
+first = one._handle.compile(expression)
+tag = tag_filter(one.link, GATE.tag_key, keep=2048, fwknop={fwknop})
+print(installed == [behind(first, tag)], one.link)
+""",
+        "True 276\n",
+    )
+
+
 def test_several_interfaces_are_one_capture_and_others_are_not_heard() -> None:
     says(
         """

@@ -10,9 +10,14 @@ from spassh_server import config
 from spassh_server.commands import Command
 from spassh_server.config import ConfigError, load, parse
 from spassh_server.firewall import Forward, Settings
-from spassh_server.limits import MAX_ALWAYS_ALLOW, MAX_PROGRAM_WORDS
+from spassh_server.limits import (
+    MAX_ALWAYS_ALLOW,
+    MAX_FWKNOP_TRANSPORTS,
+    MAX_PROGRAM_WORDS,
+)
 from spassh_server.ports import Port
 from spassh_server.toml import read_toml
+from spassh_server.transports import Transport
 
 PATH = "/etc/spassh/spasshd.toml"
 
@@ -28,6 +33,7 @@ def test_an_empty_file_is_a_configuration_that_protects_nothing() -> None:
     assert settings.max_grants == 4096
     assert settings.backend == "auto"
     assert settings.user == "_spassh"
+    assert settings.fwknop_transports == ()
     assert settings.address == ""
     assert settings.manage == "drop"
     assert settings.always_allow == ()
@@ -42,6 +48,7 @@ def test_every_key_is_read() -> None:
 interfaces = ["eth0", "wg0"]
 knock_port = 7
 fwknop = true
+fwknop_transports = ["udp/any", "tcp/443", "http/80", "icmp", "http/80"]
 address = "server.example.org"
 backend = "nftables"
 protect = ["tcp/22", "udp/51820"]
@@ -84,6 +91,12 @@ argv = ["/usr/bin/uptime"]
         interfaces=("eth0", "wg0"),
         knock_port=7,
         fwknop=True,
+        fwknop_transports=(
+            Transport("udp"),
+            Transport("tcp", 443),
+            Transport("http", 80),
+            Transport("icmp"),
+        ),
         address="server.example.org",
         backend="nftables",
         protect=(Port(6, 22), Port(17, 51820)),
@@ -212,6 +225,26 @@ def test_the_default_lifetime_keeps_to_the_cap(cap: int, lifetime: int) -> None:
             "for",
         ),
         ("knock_port = 65536", "knock_port: expected a whole number", "= 62201"),
+        (
+            "fwknop_transports = ['tcp/any']\nfwknop = true",
+            "fwknop_transports: not a transport: 'tcp/any' (expected udp/53, udp/any,",
+            'write fwknop_transports = ["http/80"]',
+        ),
+        (
+            "fwknop_transports = ['icmp']",
+            "fwknop_transports: packets of fwknop are not taken",
+            "write fwknop = true as well",
+        ),
+        (
+            "fwknop_transports = ['udp/53']\nknock_port = 53\nfwknop = true",
+            "fwknop_transports: udp/53 is the knock port",
+            "take it out: it is captured",
+        ),
+        (
+            f"fwknop_transports = {[f'tcp/{n}' for n in range(1, 18)]}\nfwknop = true",
+            f"fwknop_transports: more than {MAX_FWKNOP_TRANSPORTS}",
+            "take some out, or write udp/any",
+        ),
         ("address = 'a b'", "address: not a host name", "write address"),
         ("address = ''", "address: expected a string", "write address"),
         ("backend = 'npf'", "backend: expected one of auto, nftables, ipt", "auto"),

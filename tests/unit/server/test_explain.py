@@ -399,3 +399,13 @@ class TestAPacketOfFwknop:
 
     def test_is_no_packet_where_nobody_has_a_key_for_it(self) -> None:
         assert last(packet())[0] == "gate"
+
+    def test_that_came_by_another_way_says_so_and_is_never_native(self) -> None:
+        place = self.place()
+        for payload, passed in ((packet(), True), (sealed(), False), (b"GET /", False)):
+            came = Datagram(HERE, 0, payload, "tcp/443")
+            first, gate, *_ = explain(came, NOW, place)
+            where = "from 192.0.2.7, source port 0, by tcp/443"
+            assert first.text == f"{len(payload)} bytes {where}"
+            form = "has the form" if passed else "has not the form"
+            assert gate == Step("gate", passed, f"it {form} of a packet of fwknop")

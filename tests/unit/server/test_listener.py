@@ -5,15 +5,26 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from unit.server.child import in_child, needs_root
-from unit.server.frames import PORT, SOURCE_PORT, ipv4, pcap_header, pcap_record, udp
+from unit.server.frames import (
+    PORT,
+    SOURCE_PORT,
+    get,
+    icmp,
+    ipv4,
+    pcap_header,
+    pcap_record,
+    tcp,
+    udp,
+)
 from unit.server.fwknop_parties import (
     ACCESS,
     BY_GNUPG,
@@ -71,6 +82,7 @@ from spassh_server.privsep.message import (
     RunMessage,
     encode_answer,
 )
+from spassh_server.transports import parse_transport
 
 pytest.importorskip("scapy.libs.winpcapy")
 
@@ -445,6 +457,86 @@ class TestPacketsOfFwknop:
         assert warning == f'warning text="{text}"'
         assert ready.startswith("ready users=2 ")
         rig.close()
+
+
+class TestPacketsOfFwknopByOtherWays:
+    WAYS = tuple(map(parse_transport, ("udp/any", "tcp/443", "http/80", "icmp")))
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[Rig]:
+        made = Rig(tmp_path, fwknop=True, transports=self.WAYS)
+        made.users(user(), fwknop_user("fay"))
+        yield made
+        made.close()
+
+    def carried(self, *payloads: bytes) -> list[bytes]:
+        """Return each of these payloads in one way, and the ways in turn."""
+        ways: list[tuple[Callable[[bytes], bytes], int]] = [
+            (lambda one: udp(one, port=53), 17),
+            (lambda one: tcp(one, 443), 6),
+            (lambda one: tcp(get(one)), 6),
+            (icmp, 1),
+        ]
+        return [
+            ipv4(way(one), protocol=protocol)
+            for one, (way, protocol) in zip(payloads, cycle(ways), strict=False)
+        ]
+
+    def test_are_asked_for_like_those_to_the_knock_port(self, rig: Rig) -> None:
+        rig.packets(*self.carried(*(packet() for _ in range(4))))
+        assert rig.asked() == [
+            GrantMessage(number, Grant(HERE, SSH), 15, "fay") for number in range(1, 5)
+        ]
+        rig.frames(packet(), sealed())
+        assert len(rig.asked()) == 2
+
+    def test_that_nobody_asked_for_open_nothing(self, tmp_path: Path) -> None:
+        plain = Rig(tmp_path, fwknop=True)
+        plain.users(fwknop_user())
+        plain.packets(*self.carried(*(packet() for _ in range(4))))
+        assert plain.asked() == []
+        assert plain.counters == {"frames": 4, "not-ours": 4}
+        plain.close()
+
+    def test_native_datagrams_are_for_the_knock_port_alone(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        rig.packets(*self.carried(*(sealed() for _ in range(4))))
+        assert rig.asked() == []
+        assert rig.counters == {"frames": 4, "not-ours": 4}
+        assert log(capsys) == []
+
+    def test_the_same_packet_opens_once_by_whatever_way(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        one = packet()
+        rig.packets(*self.carried(*[one] * 4))
+        rig.frames(one, source="198.51.100.9")
+        assert len(rig.asked()) == 1
+        assert rig.counters == {"frames": 5, "duplicate": 3, "replayed": 1}
+        assert len(log(capsys)) == 1
+
+    def test_junk_there_is_counted_and_nothing_is_said(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        stranger = packet(ACCESS, KEYS._replace(hmac=b"other"))
+        junk = [os.urandom(200), b"8" * 161, packet()[:-1], stranger]
+        frames = [
+            frame for one in junk for frame in self.carried(*[one] * len(self.WAYS))
+        ]
+        frames += [
+            ipv4(tcp(one), protocol=6)
+            for one in (
+                packet(),
+                b"",
+                b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+                get(b"8" * 2000),
+            )
+        ]
+        rig.packets(*frames)
+        assert rig.asked() == []
+        assert rig.counters == {"frames": 20, "not-ours": 20}
+        assert log(capsys) == []
 
 
 class TestTheWatchdog:

@@ -568,6 +568,14 @@ class TestCheck:
         text = "a key of ada takes packets of fwknop without an HMAC"
         assert f"warning: {text}\n" in out
 
+    @pytest.mark.usefixtures("firewall")
+    def test_says_what_is_captured(self, spasshd: Spasshd) -> None:
+        assert "\ncaptured: udp/62201\n" in spasshd("check")[1]
+        others = 'fwknop = true\nfwknop_transports = ["http/80", "udp/any", "icmp"]\n'
+        spasshd.path.write_text(others + spasshd.path.read_text())
+        captured = "\ncaptured: udp/62201, http/80, udp/any, icmp\n"
+        assert captured in spasshd("check")[1]
+
     def test_a_key_of_fwknop_needs_the_capture_to_let_it_through(
         self, spasshd: Spasshd
     ) -> None:

@@ -9,11 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from struct import pack, unpack
 
-from unit.server.frames import PORT, ethernet, ipv4, ipv6, udp
+from unit.server.frames import (  # noqa: F401 - for the code that is run inside
+    PORT,
+    ethernet,
+    get,
+    icmp,
+    ipv4,
+    ipv6,
+    tcp,
+    udp,
+)
 
 from spassh.protocol.packet import Gate
 from spassh_server.capture import Capture, open_captures
 from spassh_server.datagram import parse
+from spassh_server.transports import parse_transport
 
 ROOT = Path(__file__).parents[3]
 
@@ -88,9 +98,17 @@ def vlan(number: int) -> bytes:
     return pack("!HH", 0x8100, number)
 
 
-def listen(*names: str, fwknop: bool = False, tag_key: bytes = b"") -> Capture:
+def listen(
+    *names: str, fwknop: bool = False, tag_key: bytes = b"", transports: str = ""
+) -> Capture:
     """Open the one capture for the interfaces `names`."""
-    (capture,) = open_captures(names, PORT, fwknop=fwknop, tag_key=tag_key)
+    (capture,) = open_captures(
+        names,
+        PORT,
+        fwknop=fwknop,
+        tag_key=tag_key,
+        transports=[*map(parse_transport, transports.split())],
+    )
     return capture
 
 
