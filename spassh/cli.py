@@ -217,7 +217,14 @@ def _run(options: Any) -> None:
 def _knock(options: Any) -> None:
     from .verbs.knock import run
 
-    run(options.host, options.access, options.lifetime, options.allow, _utc_ms)
+    run(
+        options.host,
+        options.access,
+        options.lifetime,
+        options.allow,
+        _utc_ms,
+        resolve_url=options.resolve_url,
+    )
 
 
 def _list(_: Any) -> int:

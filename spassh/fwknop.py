@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .fwknop_profile import Fwknop
+    from .outside import Outside
     from .profile import Profile
     from .signing import Pen
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 class FwknopSealer:
     """Makes packets of fwknop for one server."""
 
-    __slots__ = ("_fwknop", "_path", "_pen", "_randomness", "_user")
+    __slots__ = ("_fwknop", "_outside", "_pen", "_profile", "_randomness")
 
     def __init__(
         self, profile: Profile, fwknop: Fwknop, randomness: Callable[[int], bytes]
@@ -46,16 +47,20 @@ class FwknopSealer:
         Raises:
             ProfileError: it has OpenPGP keys, and there is no GnuPG here.
         """
-        self._path = profile.path
+        self._profile = profile
         self._pen: Pen | None = None
         if fwknop.signer:
             # Who does without it does not load it.
             from .signing import Pen
 
             self._pen = Pen(profile.path, fwknop.signer, fwknop.recipient)
-        self._user = profile.user
         self._fwknop = fwknop
         self._randomness = randomness
+        self._outside: Outside | None = None
+        if fwknop.way.resolve_url:
+            from .outside import Outside
+
+            self._outside = Outside(fwknop.way.resolve_url, ipv4=True)
 
     def seal(self, request: Request) -> bytes:
         """Return a packet that was never there before.
@@ -63,6 +68,7 @@ class FwknopSealer:
         Raises:
             Malformed: fwknop has no such request.
             ProfileError: gpg does not sign it, or not in a way that fwknop reads.
+            ResolveError: nobody says which address to let in.
         """
         fresh = self._randomness(RANDOMNESS_SIZE)
         message = self._message(request, rand(fresh[SALT_SIZE:]))
@@ -81,7 +87,7 @@ class FwknopSealer:
             return enclose(made, Hmac(keys.hmac, keys.hmac_digest))
         except Malformed as error:
             raise ProfileError(
-                self._path,
+                self._profile.path,
                 f"fwknopd does not take what gpg makes of these keys: {error}",
                 "its key has to be RSA of 2048 to 4096 bits, or Elgamal of 2048"
                 if str(error) != "too long"
@@ -98,13 +104,33 @@ class FwknopSealer:
             code = errno.EAFNOSUPPORT
             raise OSError(code, os.strerror(code))
 
+    def deliver(self, packet: bytes, address: Address) -> Source:
+        """Send `packet`; return where it came from, or a connection will.
+
+        Raises:
+            ProfileError: the way takes root or scapy, and there is none.
+            OSError: there is no way to that address.
+        """
+        if not self._fwknop.way.is_usual:
+            from .transport import send
+
+            return send(packet, address, self._profile, self._fwknop.way)
+        udp, source = open_wide(address, self._profile.port)
+        try:
+            udp.send(packet)
+        except ConnectionRefusedError:
+            pass  # fwknopd listens with libpcap, and the port may be closed.
+        finally:
+            udp.close()
+        return source
+
     def _message(self, request: Request, digits: str) -> Message:
         message = Message(
             digits,
-            self._user,
+            self._profile.user,
             request.time // 1000,
             COMMAND,
-            request.address or self._fwknop.address,
+            request.address or self._fwknop.address or self._own_address(),
         )
         if request.command:
             # Not at the top: a login has no command.
@@ -123,6 +149,10 @@ class FwknopSealer:
             target=self._fwknop.target,
             timeout=request.lifetime,
         )
+
+    def _own_address(self) -> bytes:
+        """Return the address that was asked for; empty for the packet's own source."""
+        return self._outside.wait() if self._outside else b""
 
 
 class FwknopKnocker:
@@ -145,7 +175,7 @@ class FwknopKnocker:
         self._port = port
         self._now_ms = now_ms
         # Ahead of time: the name server may still be thinking.
-        self._ready = self._seal()
+        self._ready = b"" if fwknop.way.resolve_url else self._seal()
 
     def _seal(self) -> bytes:
         request = Request(self._now_ms(), protocol=TCP, port=self._port)
@@ -163,15 +193,9 @@ class FwknopKnocker:
 
         Raises:
             OSError: this computer has no way to that address, or fwknopd has none.
+            SpasshError: as `FwknopSealer.seal` and `deliver`.
         """
         del narrow
         self._sealer.check(address)
         packet, self._ready = self._ready or self._seal(), b""
-        udp, source = open_wide(address, self.knock_port)
-        try:
-            udp.send(packet)
-        except ConnectionRefusedError:
-            pass  # fwknopd listens with libpcap, and the port may be closed.
-        finally:
-            udp.close()
-        return source
+        return self._sealer.deliver(packet, address)

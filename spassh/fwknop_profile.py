@@ -7,6 +7,8 @@ of the table are named as in fwknop's own files, and spassh.toml(5) documents th
 from __future__ import annotations
 
 from .errors import ProfileError
+from .fwknop_way import REQUIREMENTS as WAY_REQUIREMENTS
+from .fwknop_way import Way, read_way
 from .protocol.errors import Malformed, TextFormError
 from .protocol.fwknop.digests import DEFAULT_DIGEST, DIGESTS
 from .protocol.fwknop.keys import (
@@ -51,6 +53,7 @@ REQUIREMENTS: Final = {
         'nat_access = "10.0.0.5,22"',
     ),
     "nat_local": ("true or false", "nat_local = true"),
+    **WAY_REQUIREMENTS,
 }
 """Every key that such a profile has beside the usual ones, as in `profile`."""
 
@@ -72,6 +75,8 @@ class Fwknop(NamedTuple):
     """The fingerprint of the OpenPGP key that signs, if GnuPG encrypts."""
     recipient: str = ""
     """That of the server's, to which it does."""
+    way: Way = Way()
+    """How they get there."""
 
 
 def read_fwknop(path: str, table: Mapping[str, Any]) -> Fwknop:
@@ -116,6 +121,7 @@ def read_fwknop(path: str, table: Mapping[str, Any]) -> Fwknop:
         is_local,
         signer,
         recipient,
+        read_way(path, table),
     )
 
 

@@ -73,7 +73,10 @@ _REQUIREMENTS: Final = {
         f"1 to {MAX_KNOCKS} growing milliseconds, from 0 to {1000 * MAX_TIMEOUT}",
         "schedule = [0, 200, 1000]",
     ),
-    "transport": (f"one of {', '.join(TRANSPORTS)}", f'transport = "{TRANSPORTS[0]}"'),
+    "transport": (
+        f"{TRANSPORTS[0]}: the others are for an fwknopd",
+        f'transport = "{TRANSPORTS[0]}"',
+    ),
     "format": (f"one of {', '.join(FORMATS)}", f'format = "{FORMATS[0]}"'),
     "gnupg_key": (
         f"the {FINGERPRINT_SIZE} hexadecimal digits of a fingerprint",
@@ -366,7 +369,9 @@ def _profile(path: str, table: Mapping[str, Any]) -> Profile:
 def _fwknop_profile(path: str, table: Mapping[str, Any]) -> Profile:
     from .fwknop_profile import REQUIREMENTS, read_fwknop
 
-    usual = [key for key in _REQUIREMENTS if key not in _NATIVE]
+    usual = [
+        key for key in _REQUIREMENTS if key not in _NATIVE and key not in REQUIREMENTS
+    ]
     _only(path, table, [*usual, *REQUIREMENTS])
     if table.get("width", "address") != "address":
         raise ProfileError(

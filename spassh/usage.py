@@ -257,6 +257,13 @@ def _add_knock(verbs: "_Verbs[_Parser]") -> None:
         help="whom to let in, if the server permits to name another address than the"
         " one that the packet comes from",
     )
+    verb.add_argument(
+        "--resolve-url",
+        metavar="URL",
+        default="",
+        help="ask there for the address that this computer has outside, and have that"
+        " let in",
+    )
     verb.add_argument("host", metavar="HOST", help="a name or address of the profile")
 
 

@@ -6,14 +6,16 @@ from ipaddress import ip_address
 from typing import Final
 
 from ..errors import UnreachableError, UsageError, lower_reason
+from ..outside import Outside
 from ..private import config_home
-from ..protocol.errors import Malformed
+from ..profile import Profile
+from ..protocol.errors import Malformed, TextFormError
 from ..protocol.fwknop.message import MAX_TIMEOUT
 from ..protocol.limits import MAX_LIFETIME
 from ..protocol.request import TCP, UDP, Request
-from ..resolve import Address, Resolving
-from ..source import open_wide
+from ..resolve import Resolving
 from ..ui import write
+from ..url import parse_url
 from .lookup import profile_for
 from .sealing import sealer_for
 
@@ -22,7 +24,13 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def run(
-    host: str, access: str, lifetime: str, allow: str, utc_ms: Callable[[], int]
+    host: str,
+    access: str,
+    lifetime: str,
+    allow: str,
+    utc_ms: Callable[[], int],
+    *,
+    resolve_url: str = "",
 ) -> None:
     """Ask the server that a profile names to open a port, once at each address.
 
@@ -32,15 +40,22 @@ def run(
         lifetime: for how long, such as "30s"; empty leaves it to the server.
         allow: the address to let in; empty is the one that the packet comes from.
         utc_ms: milliseconds since 1970-01-01 UTC.
+        resolve_url: who is asked for the address to let in; empty is nobody.
 
     Raises:
         SpasshError: nothing was sent.
     """
     protocol, port = _port(access)
     seconds = _seconds(lifetime) if lifetime else 0
+    if allow and resolve_url:
+        raise UsageError(
+            "--allow and --resolve-url are both there", "take one of them out"
+        )
     address = _address(allow) if allow else b""
     home = config_home()
     profile = profile_for(home, host)
+    if resolve_url:
+        address = _outside(resolve_url, profile)
     sealer = sealer_for(profile, home)
     host = profile.name or host
     sent, problem = [], ""
@@ -50,7 +65,7 @@ def run(
         request = Request(utc_ms(), protocol, port, seconds, address)
         try:
             sealer.check(target)
-            source = _send(sealer.seal(request), target, profile.port)
+            source = sealer.deliver(sealer.seal(request), target)
         except Malformed as error:
             raise UsageError(
                 f"fwknop has no word for that: {error}",
@@ -59,7 +74,7 @@ def run(
         except OSError as error:
             problem = problem or lower_reason(error)
         else:
-            sent.append(f"{target} from {source}")
+            sent.append(f"{target} from {source.address[0]}")
     if not sent:
         raise UnreachableError(
             f"cannot reach {host}: {problem}",
@@ -69,14 +84,6 @@ def run(
     for one in sent:
         write(f"knocked at {one} for {access}")
     write("no answer comes back: if the port stays shut, the server's log says why")
-
-
-def _send(datagram: bytes, target: Address, knock_port: int) -> str:
-    """Send it, and return the address that it came from."""
-    udp, source = open_wide(target, knock_port)
-    with udp:
-        udp.send(datagram)
-    return str(source.address[0])
 
 
 def _port(text: str) -> tuple[int, int]:
@@ -105,3 +112,13 @@ def _address(text: str) -> bytes:
         raise UsageError(
             f"--allow: not an address: {text}", "such as 192.0.2.7 or 2001:db8::7"
         ) from error
+
+
+def _outside(text: str, profile: Profile) -> bytes:
+    try:
+        url = parse_url(text)
+    except TextFormError as error:
+        raise UsageError(
+            f"--resolve-url: {error}", "such as https://www.example/address"
+        ) from error
+    return Outside(url, ipv4=profile.fwknop is not None).wait()

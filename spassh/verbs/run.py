@@ -1,6 +1,5 @@
 """`spassh run`: ask a server to run a command, with one datagram and no answer."""
 
-import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -38,7 +37,7 @@ def run(host: str, command: list[str], utc_ms: Callable[[], int]) -> None:
     # Not before: the name server may have taken a good part of the time for which a
     # datagram is fresh.
     datagram = _sealed(Request(utc_ms(), command=tuple(command)), sealer)
-    address = _send_once(datagram, host, addresses)
+    address = _send_once(datagram, host, addresses, sealer)
     write(f"asked {host}, at {address}, to run {command[0]}")
     write("no answer comes back: the server's log tells what became of it")
 
@@ -54,7 +53,9 @@ def _sealed(request: Request, sealer: AnySealer) -> bytes:
         ) from error
 
 
-def _send_once(datagram: bytes, host: str, addresses: list[Address]) -> Address:
+def _send_once(
+    datagram: bytes, host: str, addresses: list[Address], sealer: AnySealer
+) -> Address:
     """Send to the first address that there is a way to, and return it.
 
     To one only, and never again: a command that ran twice may do harm, and one that did
@@ -63,9 +64,8 @@ def _send_once(datagram: bytes, host: str, addresses: list[Address]) -> Address:
     problem = ""
     for address in addresses:
         try:
-            with socket.socket(address.family, socket.SOCK_DGRAM) as sock:
-                sock.connect(address.sockaddr)
-                sock.send(datagram)
+            sealer.check(address)
+            sealer.deliver(datagram, address)
         except OSError as error:
             # The system took nothing, so the next address is still the first.
             problem = problem or lower_reason(error)

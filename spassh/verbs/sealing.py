@@ -12,6 +12,7 @@ from ..protocol.packet import ClientKeys, seal
 from ..protocol.request import Request
 from ..resolve import Address
 from ..signing import Signer
+from ..source import Source, open_wide
 
 
 class AnySealer(Protocol):
@@ -28,6 +29,15 @@ class AnySealer(Protocol):
 
     def check(self, address: Address) -> None:
         """See that the server hears what is sent there; raise OSError if not."""
+        ...
+
+    def deliver(self, packet: bytes, address: Address) -> Source:
+        """Send it; return where it came from.
+
+        Raises:
+            ProfileError: its way takes root, or a library that is missing.
+            OSError: there is no way to that address.
+        """
         ...
 
 
@@ -78,3 +88,14 @@ class Sealer:
 
     def check(self, address: Address) -> None:
         """See that the server hears what is sent there: it does."""
+
+    def deliver(self, packet: bytes, address: Address) -> Source:
+        """Send it; return where it came from.
+
+        Raises:
+            OSError: there is no way to that address.
+        """
+        udp, source = open_wide(address, self._profile.port)
+        with udp:
+            udp.send(packet)
+        return source

@@ -2,6 +2,7 @@
 
 import sys
 
+from ..fwknop_way import ICMP
 from ..private import config_home
 from ..profile import SIGNED, Profile, load_keys, own_key_path
 from .keygen import public_half
@@ -23,7 +24,7 @@ def run(host: str) -> None:
         "name": profile.name or "as ssh says",
         "user": profile.user,
         **_keys(profile, home),
-        "knocks at": f"{profile.transport}/{profile.port}",
+        "knocks at": _where(profile),
         "width": profile.width,
         "timeout": f"{profile.timeout} s",
         "schedule": f"{schedule} ms" if schedule else "the usual one",
@@ -38,6 +39,16 @@ def run(host: str) -> None:
     width = max(map(len, lines))
     for name, value in lines.items():
         sys.stdout.write(f"{name:<{width}}  {value}\n")
+
+
+def _where(profile: Profile) -> str:
+    """Return what the knock goes to."""
+    if not profile.fwknop:
+        return f"{profile.transport}/{profile.port}"
+    way = profile.fwknop.way
+    if way.transport == ICMP:
+        return ICMP
+    return f"{way.transport}/{'any port' if way.rand_port else profile.port}"
 
 
 def _keys(profile: Profile, home: str) -> dict[str, str]:

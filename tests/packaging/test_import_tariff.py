@@ -230,3 +230,26 @@ def test_a_host_without_a_profile_waits_for_no_cryptography(
     assert "spassh.connect" in loaded
     assert not {"ctypes", "cryptography", "spassh.protocol.libcrypto"} & loaded
     assert not EXPENSIVE & (loaded - free)
+
+
+FWKNOP = {
+    **dict.fromkeys(("server", "psk", "secret"), ""),
+    "format": '"fwknop"',
+    "key": '"a passphrase"',
+    "hmac_key": '"another"',
+}
+OTHER_WAYS = {"scapy", "spassh.raw_packet", "spassh.outside"}
+
+
+@pytest.mark.parametrize("transport", ["udp", "http"])
+def test_a_login_at_an_fwknopd_loads_what_is_for_other_ways_only_if_it_takes_one(
+    free: set[str], home: Home, transport: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        fields = {"hosts": '["127.0.0.1"]', "port": port}
+        home.profile(**FWKNOP | fields | {"transport": f'"{transport}"'})
+        loaded = modules(UNTIL_THE_FIRST_SYN)
+    assert "spassh.fwknop" in loaded
+    assert not OTHER_WAYS & (loaded - free)
+    assert ("spassh.transport" in loaded) == (transport == "http")

@@ -31,11 +31,12 @@ from unit.client.parties import (
     invite,
 )
 
-from spassh import connect, handover, profile, timekeeping
+from spassh import connect, handover, outside, profile, timekeeping, transport
 from spassh.cli import proxy_arguments
 from spassh.errors import SpasshError
 from spassh.fwknop import FwknopSealer
 from spassh.fwknop_profile import Fwknop
+from spassh.fwknop_way import Way
 from spassh.knock import Knocker
 from spassh.patterns import Wanted
 from spassh.private import PrivateFile
@@ -46,6 +47,7 @@ from spassh.protocol.sealed_invite import seal_invite
 from spassh.proxy import Clocks
 from spassh.resolve import Address, Resolving
 from spassh.schedule import Plan
+from spassh.sockets import Socket
 from spassh.source import Source
 from spassh.ui import silent
 from spassh.verbs import (
@@ -350,6 +352,38 @@ def knock(access: str = "tcp/22", lifetime: str = "", allow: str = "") -> Provok
     return lambda _: knock_verb.run(HOST, access, lifetime, allow, lambda: NOW_MS)
 
 
+def resolving(url: str, *, allow: str = "", answer: bytes = b"") -> Provoke:
+    def provoke(scene: Scene) -> None:
+        scene.home.profile(hosts=f'["{HOST}"]')
+        scene.monkeypatch.setattr(outside, "fetch", lambda *_: answer)
+        knock_verb.run(HOST, "tcp/22", "", allow, lambda: NOW_MS, resolve_url=url)
+
+    return provoke
+
+
+def whole_packet(*, is_root: bool) -> Provoke:
+    """Have scapy make a packet, which is not there; nor is root, perhaps."""
+
+    class Raw(Socket):
+        __slots__ = ()
+
+        def __init__(self, family: int, kind: int, protocol: int) -> None:
+            if not is_root:
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+            super().__init__(family, socket.SOCK_DGRAM)
+
+        def setsockopt(self, *_: object) -> None:
+            """Take whatever there is."""
+
+    def provoke(scene: Scene) -> None:
+        scene.monkeypatch.setattr(transport, "Socket", Raw)
+        scene.monkeypatch.setitem(sys.modules, "spassh.raw_packet", None)
+        there = Address(socket.AF_INET, ("127.0.0.1", 22))
+        transport.send(b"8", there, PROFILE, Way("icmp"))
+
+    return provoke
+
+
 def for_fwknopd(**fields: str) -> Provoke:
     def provoke(scene: Scene) -> None:
         native = dict.fromkeys(("server", "psk", "secret"), "")
@@ -590,6 +624,28 @@ FAILURES = [
     Failure("--access: not a port: WORD", "such as tcp/443", 2, knock("443")),
     Failure("--for: not a time: WORD", "such as 30s", 2, knock(lifetime="ever")),
     Failure("--allow: not an address: WORD", "such as 192.0.2.7", 2, knock(allow=HOST)),
+    Failure("--resolve-url: REASON", "such as https://", 2, resolving("ftp://a.test/")),
+    Failure(
+        "--allow and --resolve-url are both there",
+        "take one of them out",
+        2,
+        resolving("http://a.test/", allow="192.0.2.7"),
+    ),
+    Failure(
+        "cannot learn the address from HOST: REASON",
+        "see that the URL is right",
+        4,
+        resolving("http://127.0.0.1/", answer=b"no"),
+    ),
+    Failure(
+        "FILE: 'transport': NAME takes root", "run", 3, whole_packet(is_root=False)
+    ),
+    Failure(
+        "FILE: 'transport': NAME takes scapy, which is not there",
+        "install python3-scapy",
+        3,
+        whole_packet(is_root=True),
+    ),
     Failure(
         "FILE: is for 'HOST' by a pattern alone", "others may", 3, forget_a_pattern
     ),
@@ -679,6 +735,12 @@ FAILURES = [
         "its key has to be RSA of 2048 to 4096 bits, or Elgamal of 2048",
         3,
         sealing_what_fwknop_cannot_read,
+    ),
+    Failure(
+        "FILE: 'KEY' needs 'KEY' or 'KEY'",
+        "say which address is to be let in",
+        3,
+        for_fwknopd(transport='"icmp"', spoof_source='"192.0.2.9"'),
     ),
     Failure(
         "FILE: 'KEY' must be REQUIREMENT",

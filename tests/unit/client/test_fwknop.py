@@ -10,9 +10,11 @@ from lab.openpgp import Party, end_parties, party
 from unit.client.parties import NOW_MS, PROFILE, Gate, Home
 from unit.client.test_fwknop_profile import OURS
 
-from spassh.errors import ProfileError, UnreachableError, UsageError
+from spassh import outside
+from spassh.errors import ProfileError, ResolveError, UnreachableError, UsageError
 from spassh.fwknop import FwknopKnocker, FwknopSealer
 from spassh.fwknop_profile import Fwknop
+from spassh.fwknop_way import Way
 from spassh.patterns import Wanted
 from spassh.protocol.fwknop.keys import Keys
 from spassh.protocol.fwknop.message import Message
@@ -25,6 +27,7 @@ from spassh.proxy import Clocks, _plan, proxy
 from spassh.resolve import Address
 from spassh.schedule import SIGNED_KNOCKS
 from spassh.ui import silent
+from spassh.url import Url, parse_url
 from spassh.verbs import knock as knock_verb
 from spassh.verbs import run as run_verb
 from spassh_server.openpgp.gpg import Gpg
@@ -265,3 +268,48 @@ def test_a_key_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     fwknop = signing(party("rsa2048"), monkeypatch)._replace(signer="AB" * 20)
     with pytest.raises(ProfileError, match="gpg does not sign"):
         FwknopSealer(PROFILE, fwknop, os.urandom).seal(ACCESS)
+
+
+def answering(address: bytes | None) -> type:
+    """Return what stands for a web server that says so, or that says nothing."""
+
+    class Answer:
+        def __init__(self, url: Url, *, ipv4: bool) -> None:
+            assert (url.host, ipv4) == ("a.test", True)
+
+        def wait(self) -> bytes:
+            if address is None:
+                raise ResolveError("nobody says so")
+            return address
+
+    return Answer
+
+
+ASKING = FWKNOP._replace(way=Way(resolve_url=parse_url("http://a.test/")))
+
+
+def test_the_address_of_the_outside_is_in_the_packet(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside, "Outside", answering(b"\7\7\7\7"))
+    assert sealed(ACCESS, ASKING) == expected(address=b"\7\7\7\7")
+    # What is asked for by hand comes first.
+    mine = ACCESS._replace(address=b"\1\2\3\4")
+    assert sealed(mine, ASKING) == expected(address=b"\1\2\3\4")
+    profile = PROFILE._replace(port=gate.knock_port)
+    knocker = FwknopKnocker(profile, ASKING, 22, lambda: NOW_MS, os.urandom)
+    knocker.knock(gate.address, narrow=False)
+    assert gate.collect() == 1
+    message = open_packet(gate.knocks[0], [KEYS]).message
+    assert message.address == b"\7\7\7\7"
+
+
+def test_nothing_is_sent_if_nobody_says_the_address_of_the_outside(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside, "Outside", answering(None))
+    profile = PROFILE._replace(port=gate.knock_port)
+    knocker = FwknopKnocker(profile, ASKING, 22, lambda: NOW_MS, os.urandom)
+    with pytest.raises(ResolveError, match="nobody says so"):
+        knocker.knock(gate.address, narrow=False)
+    assert gate.collect() == 0

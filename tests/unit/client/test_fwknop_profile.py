@@ -5,10 +5,12 @@ from unit.client.parties import FIELDS, INVITE, Home
 
 from spassh.errors import ProfileError
 from spassh.fwknop_profile import REQUIREMENTS, Fwknop
+from spassh.fwknop_way import Way
 from spassh.patterns import Wanted
 from spassh.profile import Profile, find, load_keys
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.keys import Keys
+from spassh.url import Url
 from spassh.verbs import show
 from spassh.verbs.import_ import store
 
@@ -110,6 +112,48 @@ def test_each_digest_can_be_named(home: Home, name: str) -> None:
     assert (fwknop.keys.hmac_digest, fwknop.digest) == (name, name)
 
 
+SPOOFED = {
+    "transport": '"icmp"',
+    "spoof_source": '"192.0.2.9"',
+    "allow_ip": '"192.0.2.7"',
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "way", "knocks_at"),
+    [
+        ({}, Way(), "udp/62201"),
+        ({"rand_port": "true"}, Way(rand_port=True), "udp/any port"),
+        ({"rand_port": "false"}, Way(), "udp/62201"),
+        ({"source_port": "53"}, Way(source_port=53), "udp/62201"),
+        ({"transport": '"tcp"', "port": "80"}, Way("tcp"), "tcp/80"),
+        (
+            {"transport": '"http"', "port": "80", "http_user_agent": '"Fwknop"'},
+            Way("http", http_user_agent="Fwknop"),
+            "http/80",
+        ),
+        (SPOOFED, Way("icmp", spoof_source=bytes([192, 0, 2, 9])), "icmp"),
+        (
+            {"resolve_url": '"https://a.test/ip"', "transport": '"udp-raw"'},
+            Way("udp-raw", resolve_url=Url("https", "a.test", 443, "/ip")),
+            "udp-raw/62201",
+        ),
+    ],
+)
+def test_the_way_of_packets_is_read_and_shown(
+    home: Home,
+    capsys: pytest.CaptureFixture[str],
+    fields: dict[str, str],
+    way: Way,
+    knocks_at: str,
+) -> None:
+    profile = found(home, **fields)
+    assert profile.fwknop is not None
+    assert profile.fwknop.way == way
+    show.run("server.example")
+    assert f"\nknocks at  {knocks_at}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
@@ -132,6 +176,33 @@ def test_each_digest_can_be_named(home: Home, name: str) -> None:
         ({"nat_access": '"10.0.0.5:22"'}, "'nat_access' must be a host and a port"),
         ({"nat_local": "true"}, "'nat_local' needs 'nat_access'"),
         ({"nat_local": "1"}, "'nat_local' must be true or false"),
+        ({"transport": '"tls"'}, "'transport' must be one of udp, tcp, http, udp-raw,"),
+        ({"transport": "[]"}, "'transport' must be one of"),
+        ({"rand_port": "1"}, "'rand_port' must be true or false"),
+        ({"rand_port": "true", "transport": '"icmp"'}, "'rand_port' must be"),
+        ({"source_port": "0"}, "'source_port' must be a whole number"),
+        ({"source_port": "65536"}, "'source_port' must be a whole number"),
+        ({"source_port": "true"}, "'source_port' must be a whole number"),
+        ({"source_port": "7", "transport": '"icmp"'}, "'source_port' must be"),
+        ({"spoof_source": '"192.0.2.9"', "allow_ip": '"192.0.2.7"'}, "beside a transp"),
+        (SPOOFED | {"transport": '"tcp"'}, "beside a transport of udp-raw, tcp-raw, i"),
+        (SPOOFED | {"spoof_source": '"0.0.0.0"'}, "'spoof_source' must be an IPv4"),
+        (SPOOFED | {"spoof_source": '"::1"'}, "'spoof_source' must be an IPv4"),
+        (SPOOFED | {"spoof_source": "7"}, "'spoof_source' must be an IPv4"),
+        (
+            SPOOFED | {"allow_ip": ""},
+            "'spoof_source' needs 'allow_ip' or 'res",
+        ),
+        ({"http_user_agent": '""'}, "'http_user_agent' must be 1 to 120 printable"),
+        ({"http_user_agent": r'"a\r\nb"'}, "'http_user_agent' must be"),
+        ({"http_user_agent": f'"{"a" * 121}"'}, "'http_user_agent' must be"),
+        ({"http_user_agent": "7"}, "'http_user_agent' must be"),
+        ({"resolve_url": '"ftp://a.test/"'}, "'resolve_url' must be a URL of http or"),
+        ({"resolve_url": "7"}, "'resolve_url' must be a URL of http or"),
+        (
+            {"resolve_url": '"http://a.test/"', "allow_ip": '"192.0.2.7"'},
+            "'allow_ip' and 'resolve_url' are both there",
+        ),
         ({"width": '"flow"'}, "'width' must be address"),
         ({"psk": FIELDS["psk"]}, "unknown key 'psk'"),
         ({"invite": "true"}, "unknown key 'invite'"),
@@ -150,10 +221,14 @@ def test_what_is_wrong_is_told_and_no_secret(
 
 
 def test_a_native_profile_has_none_of_these_keys(home: Home) -> None:
-    for key in REQUIREMENTS.keys() - {"gnupg_key", "gnupg_server"}:
+    both = {"gnupg_key", "gnupg_server", "transport"}
+    for key in REQUIREMENTS.keys() - both:
         home.profile(**{key: '"x"'})
         with pytest.raises(ProfileError, match=f"unknown key '{key}'"):
             find(home.path, Wanted("server.example"))
+    home.profile(transport='"tcp"')
+    with pytest.raises(ProfileError, match="must be udp: the others are for an fwkno"):
+        find(home.path, Wanted("server.example"))
     home.profile(format='"native"')
     native = find(home.path, Wanted("server.example"))
     assert native is not None

@@ -2,11 +2,13 @@
 
 import _socket
 import socket
+from ipaddress import ip_address
 
 import pytest
 from unit.client.parties import LOOPBACKS, NOW_MS, Gate, Home, open_knock
 
-from spassh.errors import ProfileError, UnreachableError, UsageError
+from spassh import outside
+from spassh.errors import ProfileError, ResolveError, UnreachableError, UsageError
 from spassh.protocol.keys import PUBLIC, encode_key
 from spassh.protocol.request import TCP, UDP, Request
 from spassh.verbs.knock import run
@@ -102,6 +104,27 @@ def test_what_is_no_knock_is_told_and_not_sent(
     assert str(caught.value) == message
     assert caught.value.hint.startswith("such as ")
     assert gate.collect() == 0
+
+
+@pytest.mark.parametrize("answer", ["198.51.100.7", "2001:db8::7"])
+def test_the_address_of_the_outside_is_asked_for(
+    home: Home, gate: Gate, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    body = b"HTTP/1.0 200 OK\r\n\r\n" + answer.encode()
+    monkeypatch.setattr(outside, "fetch", lambda *_: body)
+    host = make_profile(home, gate)
+    url = "http://127.0.0.1/ip"
+    run(host, "tcp/22", "", "", lambda: NOW_MS, resolve_url=url)
+    assert gate.collect() == 1
+    assert open_knock(gate.knocks[0]).request.address == ip_address(answer).packed
+    with pytest.raises(UsageError, match="--allow and --resolve-url are both there"):
+        run(host, "tcp/22", "", answer, lambda: NOW_MS, resolve_url=url)
+    with pytest.raises(UsageError, match="--resolve-url: not a URL of http or https"):
+        run(host, "tcp/22", "", "", lambda: NOW_MS, resolve_url="ftp://a.test/")
+    monkeypatch.setattr(outside, "fetch", lambda *_: b"HTTP/1.0 200 OK\r\n\r\nme")
+    with pytest.raises(ResolveError, match="cannot learn the address from 127"):
+        run(host, "tcp/22", "", "", lambda: NOW_MS, resolve_url=url)
+    assert gate.collect() == 1
 
 
 def test_no_way_to_any_address_is_told(

@@ -215,7 +215,7 @@ BROKEN: dict[str, tuple[dict[str, str], str, str]] = {
     "name pattern": ({"name": '"*"'}, "'name' must be a host name", "name = "),
     "width": ({"width": '"once"'}, "'width' must be one of auto, flow, add", "width"),
     "width type": ({"width": "[]"}, "'width' must be one of", 'width = "auto"'),
-    "transport": ({"transport": '"tcp"'}, "'transport' must be one of udp", '"udp"'),
+    "transport": ({"transport": '"tcp"'}, "'transport' must be udp: the ", '"udp"'),
     "format": ({"format": '"pgp"'}, "'format' must be one of native, fw", "native"),
     "no keys": ({"format": '"gnupg"'}, "'gnupg_key' is missing", "import"),
     "a key alone": (
