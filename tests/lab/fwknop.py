@@ -181,14 +181,23 @@ class Fwknopd:
 
     PORT = 62202
 
-    def __init__(self, host: Host, directory: str, access: str) -> None:
-        """Start it with this access.conf; `stop` ends it."""
+    def __init__(
+        self,
+        host: Host,
+        directory: str,
+        access: str,
+        heard: str = f"udp port {PORT}",
+        conf: str = "",
+    ) -> None:
+        """Start it with this access.conf; `stop` ends it.
+
+        `heard` is the filter of its capture, and `conf` more lines of fwknopd.conf.
+        """
         os.makedirs(directory, mode=0o700)
         self._directory = directory
         config = self._write(
             "fwknopd.conf",
-            "PCAP_INTF eth0;\nPCAP_LOOP_SLEEP 1000;\n"
-            f"PCAP_FILTER udp port {self.PORT};\n",
+            f"PCAP_INTF eth0;\nPCAP_LOOP_SLEEP 1000;\nPCAP_FILTER {heard};\n{conf}",
         )
         argv = [DAEMON, "-f", "-c", config, "-a", self._write("access.conf", access)]
         for option, name in (("-r", ""), ("-p", "pid"), ("-d", "digest")):
