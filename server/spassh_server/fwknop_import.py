@@ -5,7 +5,6 @@ stanza of which something decisive has none is left out as a whole.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -15,6 +14,7 @@ from spassh.protocol.errors import TextFormError
 from spassh.protocol.names import check_user, is_fingerprint
 
 from .fwknop_access import Line, Stanza
+from .fwknop_heard import heard_by, settings_for
 from .fwknop_variables import (
     CARRIED,
     CARRIED_CONF,
@@ -27,7 +27,6 @@ from .ports import Port, parse_port
 
 _TIMEOUT = 30
 """Seconds of a grant of fwknopd, where nothing else is said."""
-_FILTER = re.compile(r"udp (?:dst )?port (\d{1,5})")
 _PLACEHOLDER = "__CHANGEME__"
 _SIGNERS = {"GPG_FINGERPRINT_ID", "GPG_REMOTE_ID"}
 
@@ -93,14 +92,17 @@ def import_conf(lines: Iterable[Line]) -> tuple[dict[str, str], list[Left]]:
     """Return lines for spasshd.toml from fwknopd.conf, and what has none."""
     wanted: dict[str, str] = {}
     left: list[Left] = []
+    lines = list(lines)
+    http = any(line.name == "ENABLE_SPA_OVER_HTTP" and line.is_yes for line in lines)
     for line in lines:
-        found = _FILTER.fullmatch(line.value)
         if line.name == "PCAP_INTF":
             wanted["interfaces"] = f"interfaces = [{_quote(line.value)}]"
-        elif line.name == "PCAP_FILTER" and found:
-            wanted["knock_port"] = f"knock_port = {int(found[1])}"
         elif line.name == "PCAP_FILTER":
-            left.append(Left(line, "knock_port is one UDP port"))
+            try:
+                wanted |= settings_for(heard_by(line.value, http=http))
+            except ValueError as error:
+                why = f"{error}: write fwknop_transports by hand"
+                left.append(Left(line, why))
         elif line.name not in CARRIED_CONF:
             left.append(Left(line, LEFT_CONF.get(line.name, "is not known")))
     return wanted, left

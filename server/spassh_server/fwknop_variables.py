@@ -69,12 +69,14 @@ LEFT: Final = {
 }
 """The rest of access.conf."""
 
-CARRIED_CONF: Final = frozenset({"ACCESS_FILE", "PCAP_FILTER", "PCAP_INTF"})
+CARRIED_CONF: Final = frozenset(
+    {"ACCESS_FILE", "ENABLE_SPA_OVER_HTTP", "PCAP_FILTER", "PCAP_INTF"}
+)
 """Of fwknopd.conf."""
 
 _CAPTURE = "the capture takes care of it"
 _FIREWALL = "the packet filter is driven in another way: see backend"
-_TRANSPORT = "packets come by UDP alone"
+_SERVER = "nothing listens here: another service has to take the connections"
 _REPLAY = "the replay memory is always there, and its window is a minute"
 
 LEFT_CONF: Final = {
@@ -144,11 +146,10 @@ LEFT_CONF: Final = {
     "FLUSH_IPFW_AT_EXIT": "live grants stay when the daemon ends",
     "DIGEST_DB_FILE": "state_dir",
     "ENABLE_NAT_DNS": "names in packets are not looked up",
-    "ENABLE_SPA_OVER_HTTP": _TRANSPORT,
-    "ENABLE_X_FORWARDED_FOR": _TRANSPORT,
-    "ALLOW_ANY_USER_AGENT": _TRANSPORT,
-    "ENABLE_TCP_SERVER": _TRANSPORT,
-    "TCPSERV_PORT": _TRANSPORT,
+    "ENABLE_X_FORWARDED_FOR": "what a header says of the source is not believed",
+    "ALLOW_ANY_USER_AGENT": "the user agent is not looked at",
+    "ENABLE_TCP_SERVER": _SERVER,
+    "TCPSERV_PORT": _SERVER,
     "ENABLE_UDP_SERVER": "packets are captured, and no socket takes them",
     "UDPSERV_PORT": "knock_port, if that is where the clients knock",
     "UDPSERV_SELECT_TIMEOUT": "packets are captured, and no socket takes them",

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from ..protocol.errors import TextFormError
 from ..protocol.names import check_host, check_user, is_fingerprint
+from .fwknoprc_way import Line, NoWayError, way_lines
 
 CARRIED: Final = frozenset(
     {
@@ -23,12 +24,21 @@ CARRIED: Final = frozenset(
         "HMAC_DIGEST_TYPE",
         "HMAC_KEY",
         "HMAC_KEY_BASE64",
+        "HTTP_USER_AGENT",
         "KEY",
         "KEY_BASE64",
         "NAT_ACCESS",
         "NAT_LOCAL",
+        "RAND_PORT",
+        "RESOLVE_HTTP_ONLY",
+        "RESOLVE_IP_HTTP",
+        "RESOLVE_IP_HTTPS",
+        "RESOLVE_URL",
         "SPA_SERVER",
         "SPA_SERVER_PORT",
+        "SPA_SERVER_PROTO",
+        "SPA_SOURCE_PORT",
+        "SPOOF_SOURCE_IP",
         "SPOOF_USER",
         "USE_GPG",
         "USE_GPG_AGENT",
@@ -38,15 +48,12 @@ CARRIED: Final = frozenset(
 """Variables with a counterpart, or of use for one."""
 
 _AGENT = "gpg asks its agent, which asks for the passphrase"
-_OUTSIDE = "allow_ip is an address, and without it the packet's source is meant"
-_UDP = "the knock is one UDP packet to one port"
+_WGET = "no other program is run: see resolve_url"
 
 DECISIVE: Final = {
     "ENCRYPTION_MODE": "no other mode than CBC is made",
     "KEY_FILE": "write the key into the profile by hand",
     "HMAC_KEY_FILE": "write the key into the profile by hand",
-    "RAND_PORT": _UDP,
-    "SPA_SERVER_PROTO": _UDP,
 }
 """Without these, a stanza would knock in another way: it is left out."""
 
@@ -56,21 +63,14 @@ LEFT: Final = {
     "GPG_HOMEDIR": "GNUPGHOME says where the keys are, and else they are in ~/.gnupg",
     "GPG_SIGNING_PW": _AGENT,
     "GPG_SIGNING_PW_BASE64": _AGENT,
-    "HTTP_USER_AGENT": _UDP,
     "NAT_PORT": "ssh says which port it connects to",
     "NAT_RAND_PORT": "ssh says which port it connects to",
     "NO_SAVE_ARGS": "nothing is saved",
-    "RESOLVE_HTTP_ONLY": _OUTSIDE,
-    "RESOLVE_IP_HTTP": _OUTSIDE,
-    "RESOLVE_IP_HTTPS": _OUTSIDE,
-    "RESOLVE_URL": _OUTSIDE,
     "SERVER_RESOLVE_IPV4": "the knock goes to every address of the server",
-    "SPA_SOURCE_PORT": "the system chooses it",
-    "SPOOF_SOURCE_IP": "the knock comes from where the connection will",
     "TIME_OFFSET": "the clock has to be right",
-    "USE_WGET_USER_AGENT": _OUTSIDE,
+    "USE_WGET_USER_AGENT": _WGET,
     "VERBOSE": "spassh proxy -v",
-    "WGET_CMD": _OUTSIDE,
+    "WGET_CMD": _WGET,
 }
 """The rest."""
 
@@ -79,14 +79,6 @@ _LINE = re.compile(r"\s*([^\s#;:]+):?(?:\s+([^;\r\n]*))?")
 _NUMBER = re.compile(r"[0-9]{1,5}")
 _NAT = re.compile(r"([^,:]+)(?:[,:]([0-9]{1,5}))?")
 _DEFAULT = "default"
-
-
-class Line(NamedTuple):
-    """One variable where it is set."""
-
-    number: int
-    name: str
-    value: str
 
 
 class Left(NamedTuple):
@@ -192,13 +184,16 @@ def _profile(
             raise _UnableError(port, "is no port")
         lines.append(f"port = {int(port.value)}")
     lines += _keys(stanza, nowhere)
-    lines += _allowed(stanza.get("ALLOW_IP"))
+    try:
+        lines += way_lines(stanza)
+    except NoWayError as error:
+        raise _UnableError(stanza[error.name], str(error)) from error
     lines += _nat(stanza, hosts[0])
     return NewProfile(hosts[0].lower(), "\n".join([*lines, ""]), hosts)
 
 
 def _check_decisive(stanza: dict[str, Line]) -> None:
-    harmless = {"ENCRYPTION_MODE": "CBC", "SPA_SERVER_PROTO": "UDP"}
+    harmless = {"ENCRYPTION_MODE": "CBC"}
     for name, why in DECISIVE.items():
         line = stanza.get(name)
         if line and line.value.upper() not in {"N", harmless.get(name)}:
@@ -259,12 +254,6 @@ def _fingerprint(stanza: dict[str, Line], name: str, gpg: Line) -> str:
         what = "is no whole fingerprint, which 'gpg --fingerprint' shows"
         raise _UnableError(line, what)
     return whole.upper()
-
-
-def _allowed(line: Line | None) -> list[str]:
-    if line is None or line.value.lower() in {"source", "resolve"}:
-        return []
-    return [f"allow_ip = {_quote(line.value)}"]
 
 
 def _nat(stanza: dict[str, Line], server: str) -> list[str]:

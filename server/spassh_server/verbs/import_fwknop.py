@@ -103,6 +103,9 @@ def _present(settings: Config, name: str) -> str:
     """Return the line that the configuration has, or could have, about this."""
     if name == "knock_port":
         return f"knock_port = {settings.knock_port}"
+    if name == "fwknop_transports":
+        others = ", ".join(f'"{one}"' for one in settings.fwknop_transports)
+        return f"fwknop_transports = [{others}]"
     listed = ", ".join(f'"{one}"' for one in settings.interfaces)
     return f"interfaces = [{listed}]"
 

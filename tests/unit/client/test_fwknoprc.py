@@ -7,10 +7,12 @@ import pytest
 from unit.client.parties import Home
 
 from spassh.errors import ProfileError, SpasshError
+from spassh.fwknop_way import Way
 from spassh.patterns import Wanted
 from spassh.private import MAX_FILE_BYTES
 from spassh.profile import Profile, find, parse_profile
 from spassh.protocol.fwknop.keys import Keys
+from spassh.url import Url
 from spassh.verbs import import_fwknop
 from spassh.verbs.fwknoprc import CARRIED, DECISIVE, LEFT, convert
 
@@ -75,7 +77,59 @@ def test_nat_leads_where_it_did(
     assert (fwknop.target, fwknop.is_local) == (target, is_local)
 
 
-@pytest.mark.parametrize("word", ["source", "resolve", "SOURCE"])
+MYIP = Url("https", "www.cipherdyne.org", 443, "/cgi-bin/myip")
+
+
+@pytest.mark.parametrize(
+    ("lines", "way"),
+    [
+        ("", Way()),
+        ("SPA_SERVER_PROTO udp\n", Way()),
+        ("SPA_SERVER_PROTO TCP\n", Way("tcp")),
+        (
+            "SPA_SERVER_PROTO http\nHTTP_USER_AGENT a b\n",
+            Way("http", False, 0, b"", "a b"),
+        ),
+        ("SPA_SERVER_PROTO tcpraw\nSPA_SOURCE_PORT 7\n", Way("tcp-raw", False, 7)),
+        ("RAND_PORT Y\nHTTP_USER_AGENT ;\n", Way(rand_port=True)),
+        ("RAND_PORT N\n", Way()),
+        (
+            "SPA_SERVER_PROTO icmp\nSPOOF_SOURCE_IP 192.0.2.9\nALLOW_IP 192.0.2.7\n",
+            Way("icmp", spoof_source=bytes([192, 0, 2, 9])),
+        ),
+        ("ALLOW_IP resolve\n", Way(resolve_url=MYIP)),
+        ("RESOLVE_IP_HTTPS Y\nALLOW_IP 192.0.2.7\n", Way(resolve_url=MYIP)),
+        ("RESOLVE_IP_HTTP Y\n", Way(resolve_url=MYIP)),
+        (
+            "ALLOW_IP resolve\nRESOLVE_HTTP_ONLY Y\n",
+            Way(resolve_url=MYIP._replace(scheme="http", port=80)),
+        ),
+        (
+            (
+                "SPA_SERVER_PROTO udpraw\nSPOOF_SOURCE_IP 192.0.2.9\n"
+                "ALLOW_IP resolve\nRESOLVE_URL http://a.test/ip\n"
+            ),
+            Way(
+                "udp-raw",
+                spoof_source=bytes([192, 0, 2, 9]),
+                resolve_url=Url("http", "a.test", 80, "/ip"),
+            ),
+        ),
+        ("RESOLVE_URL a.test\nRESOLVE_IP_HTTPS N\n", Way()),
+        (
+            "RESOLVE_URL a.test\nRESOLVE_IP_HTTPS Y\n",
+            Way(resolve_url=Url("https", "a.test", 443, "/")),
+        ),
+    ],
+)
+def test_the_way_of_packets_is_carried_over(lines: str, way: Way) -> None:
+    fwknop = profile(lines).fwknop
+    assert fwknop is not None
+    assert fwknop.way == way
+    assert profiles(BASIC + lines)[1] == []
+
+
+@pytest.mark.parametrize("word", ["source", "SOURCE", "0.0.0.0"])
 def test_the_source_of_the_packet_needs_no_line(word: str) -> None:
     fwknop = profile(f"ALLOW_IP {word}\n").fwknop
     assert fwknop is not None
@@ -124,6 +178,14 @@ def test_the_default_stanza_is_a_server_if_it_names_one_that_no_other_has() -> N
         ("SPA_SERVER_PORT many\n", "SPA_SERVER_PORT: is no port"),
         ("SPOOF_USER a b\n", "SPOOF_USER: not a user name"),
         ("NAT_ACCESS a:b\n", "NAT_ACCESS: is no host with a port"),
+        ("SPA_SERVER_PROTO sctp\n", "SPA_SERVER_PROTO: is no way of fwknop"),
+        ("SPA_SOURCE_PORT many\n", "SPA_SOURCE_PORT: is no port"),
+        ("SPA_SOURCE_PORT 65536\n", "SPA_SOURCE_PORT: is no port"),
+        ("SPA_SOURCE_PORT \u0661\n", "SPA_SOURCE_PORT: is no port"),
+        ("SPOOF_SOURCE_IP 192.0.2.9\n", "SPOOF_SOURCE_IP: takes UDPRAW, TCPRAW or"),
+        ("ALLOW_IP nobody\n", "ALLOW_IP: is no IPv4 address"),
+        ("HTTP_USER_AGENT \u00e9\n", "HTTP_USER_AGENT: is not 120 printable"),
+        (f"HTTP_USER_AGENT {'a' * 121}\n", "HTTP_USER_AGENT: is not 120 printable"),
         *((f"{name} Y\n", f"{name}: {why}") for name, why in DECISIVE.items()),
     ],
 )
@@ -179,6 +241,30 @@ def test_a_key_that_could_be_another_is_not_carried_over(lines: str, why: str) -
     assert read == []
     assert left.startswith(why)
     assert left.endswith(", so the stanza is left out")
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("RAND_PORT Y\n", "5: RAND_PORT: ICMP has no ports"),
+        ("SPA_SOURCE_PORT 7\n", "5: SPA_SOURCE_PORT: ICMP has no ports"),
+        ("SPOOF_SOURCE_IP 192.0.2.9\n", "5: SPOOF_SOURCE_IP: would be let in itself"),
+        (
+            "SPOOF_SOURCE_IP ::1\nALLOW_IP 192.0.2.7\n",
+            "5: SPOOF_SOURCE_IP: is no IPv4 address",
+        ),
+        (
+            "RESOLVE_URL ftp://a.test/\nALLOW_IP resolve\n",
+            "5: RESOLVE_URL: not a URL of http or https",
+        ),
+    ],
+)
+def test_a_way_of_icmp_that_fwknop_would_not_take_is_left_out(
+    lines: str, why: str
+) -> None:
+    read, (left,) = profiles(f"{BASIC}SPA_SERVER_PROTO icmp\n{lines}")
+    assert read == []
+    assert left.startswith(why)
 
 
 def test_a_stanza_without_a_server_or_a_key_is_left_out() -> None:

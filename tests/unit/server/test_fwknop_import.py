@@ -15,6 +15,7 @@ from unit.server.parties import CONFIG, SSH
 
 from spassh.protocol.fwknop.keys import Keys
 from spassh.protocol.fwknop.openpgp import Hmac
+from spassh_server import config
 from spassh_server.fwknop_access import Files, read_access, read_lines
 from spassh_server.fwknop_import import import_conf, import_stanzas
 from spassh_server.fwknop_keys import FwknopGnupgKey
@@ -241,8 +242,59 @@ def test_the_port_and_the_interface_are_carried_over() -> None:
         {"interfaces": 'interfaces = ["eth1"]', "knock_port": "knock_port = 40022"},
         [],
     )
-    wanted, told = conf("PCAP_FILTER tcp port 80 or udp;\nACCESS_FILE x\n")
-    assert (wanted, told) == ({}, ["f:1: PCAP_FILTER: knock_port is one UDP port"])
+    assert conf("ACCESS_FILE x\n") == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("udp", {"fwknop_transports": 'fwknop_transports = ["udp/any"]'}),
+        (
+            "udp dst port 7 or udp port 53  or icmp",
+            {
+                "knock_port": "knock_port = 7",
+                "fwknop_transports": 'fwknop_transports = ["udp/53", "icmp"]',
+            },
+        ),
+        (
+            "tcp dst port 80 or udp dst portrange 10000-65535 or udp port 9",
+            {
+                "knock_port": "knock_port = 9",
+                "fwknop_transports": 'fwknop_transports = ["tcp/80", "udp/any"]',
+            },
+        ),
+        ("tcp port 80", {"fwknop_transports": 'fwknop_transports = ["tcp/80"]'}),
+    ],
+)
+def test_what_was_heard_besides_is_carried_over(
+    text: str, wanted: dict[str, str]
+) -> None:
+    assert conf(f"PCAP_FILTER {text};\n") == (wanted, [])
+    for line in wanted.values():
+        config.parse(f"fwknop = true\n{line}\n", "/etc/spassh/spasshd.toml")
+
+
+def test_requests_are_heard_where_they_were() -> None:
+    text = "PCAP_FILTER tcp port 80 or udp port 62201;\nENABLE_SPA_OVER_HTTP Y;\n"
+    lines = {
+        "knock_port": "knock_port = 62201",
+        "fwknop_transports": 'fwknop_transports = ["tcp/80", "http/80"]',
+    }
+    assert conf(text) == (lines, [])
+    lines["fwknop_transports"] = 'fwknop_transports = ["tcp/80"]'
+    assert conf(text.replace("Y;", "N;")) == (lines, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("port 80", "tcp", "udp port 0", "udp port 65536", "udp port 9 and host a"),
+        *("not udp port 9", "udp src port 9", "udp port 9 or", "ether proto 0x888e"),
+    ],
+)
+def test_any_other_filter_is_told(text: str) -> None:
+    why = "is no list of ports and protocols: write fwknop_transports by hand"
+    assert conf(f"PCAP_FILTER {text};\n") == ({}, [f"f:1: PCAP_FILTER: {why}"])
 
 
 def test_every_other_variable_of_fwknopd_is_told_with_its_line() -> None:

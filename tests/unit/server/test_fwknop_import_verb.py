@@ -109,6 +109,19 @@ def test_another_port_or_interface_is_noted(host: Move) -> None:
     assert host.move()[1].startswith(note + "wrote ")
 
 
+def test_other_ways_that_were_heard_are_noted(host: Move) -> None:
+    host.conf("PCAP_FILTER udp port 62201 or tcp port 80;\n")
+    line = 'fwknop_transports = ["tcp/80"]'
+    note = f"note: fwknopd had what is here: {line}\n"
+    assert host.move()[1].startswith(note + "wrote ")
+
+
+def test_other_ways_that_are_heard_already_are_not(host: Move) -> None:
+    host.path.write_text('fwknop_transports = ["tcp/80"]\n' + host.path.read_text())
+    host.conf("PCAP_FILTER udp port 62201 or tcp port 80;\n")
+    assert host.move()[1].startswith("wrote ")
+
+
 def test_access_conf_may_be_elsewhere(host: Move) -> None:
     host.access(STANZA + "REQUIRE_USERNAME eve\n", "other.conf")
     for value in (
