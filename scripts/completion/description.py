@@ -16,7 +16,7 @@ KINDS = {
     **dict.fromkeys(
         (
             *("ADDRESS", "COMMAND", "DAYS", "KEYID", "LOGIN", "NAME", "PORT"),
-            *("PUBLIC", "TIME"),
+            *("PUBLIC", "TIME", "URL"),
         ),
         "",
     ),

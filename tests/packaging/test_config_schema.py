@@ -396,6 +396,7 @@ RARE = {
     "command",
     "forward",
     "fwknop",
+    "fwknop_transports",
     "gpg_path",
     "hook_timeout",
     "hook_user",

@@ -38,6 +38,7 @@ PROVIDERS = {
 
 OPTIONAL = {"gnupg", "segno"}
 """What both do without, if it is not there."""
+OPTIONAL_FOR_THE_CLIENT = OPTIONAL | {"scapy"}
 
 COMPLETIONS = {
     *("usr/share/bash-completion/completions", "usr/share/fish/vendor_completions.d"),
@@ -142,7 +143,7 @@ def imported(package: Path) -> set[str]:
 def test_what_is_imported_has_a_package() -> None:
     client, server = (imported(source) for source in SOURCES.values())
     assert client | server == set(PROVIDERS)
-    assert client - OPTIONAL == {"cryptography"}
+    assert client - OPTIONAL_FOR_THE_CLIENT == {"cryptography"}
 
 
 # The binary packages
@@ -159,10 +160,11 @@ def test_the_packages_depend_on_what_they_import(packages: Path) -> None:
     client, server = (imported(source) for source in SOURCES.values())
     others = set(PROVIDERS.values())
     wanted = depends(deb(packages, "spassh"))
-    assert wanted & others == {PROVIDERS[name] for name in client - OPTIONAL}
+    needed = client - OPTIONAL_FOR_THE_CLIENT
+    assert wanted & others == {PROVIDERS[name] for name in needed}
     wanted = depends(deb(packages, "spassh-server"))
     # What it shares with the client comes with that.
-    needed = server - client - OPTIONAL | {"gnupg"}
+    needed = server - needed - OPTIONAL | {"gnupg"}
     assert wanted & others == {PROVIDERS[name] for name in needed}
     # What Python's package only recommends, what is driven, and what both share.
     assert {"libpcap0.8", "nftables | iptables", "spassh"} <= wanted
@@ -176,7 +178,7 @@ def test_the_packages_want_at_least_what_pip_would(packages: Path) -> None:
         ("spassh", "Depends", project["dependencies"]),
         ("spassh-server", "Depends", extras["server"] + extras["gnupg"]),
         ("spassh-server", "Suggests", extras["qr"]),
-        ("spassh", "Suggests", extras["gnupg"]),
+        ("spassh", "Suggests", extras["gnupg"] + extras["raw"]),
     ):
         said = field(deb(packages, name), kind)
         for requirement in requirements:

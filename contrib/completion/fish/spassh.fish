@@ -24,7 +24,7 @@ function __spassh_at
         case 'import'
             set valued --host --passphrase-file
         case 'knock'
-            set valued --access --for --allow
+            set valued --access --for --allow --resolve-url
         case 'lock'
             set valued -p
         case 'unlock'
@@ -142,6 +142,7 @@ complete -c spassh -n "__spassh_at 'knock'" -s h -l help -d 'show this help mess
 complete -c spassh -n "__spassh_at 'knock'" -l access -x -d 'the port to open, such as tcp/443 or udp/60001; tcp/22 if left out'
 complete -c spassh -n "__spassh_at 'knock'" -l for -x -d 'how long to keep it open, such as 30s or 5m; the server has its own limit, and its own value if this is left out'
 complete -c spassh -n "__spassh_at 'knock'" -l allow -x -d 'whom to let in, if the server permits to name another address than the one that the packet comes from'
+complete -c spassh -n "__spassh_at 'knock'" -l resolve-url -x -d 'ask there for the address that this computer has outside, and have that let in'
 complete -c spassh -n "__spassh_at 'knock' 0" -a '(__spassh_hosts)'
 complete -c spassh -n "__spassh_at 'run'" -s h -l help -d 'show this help message and exit'
 complete -c spassh -n "__spassh_at 'run' 0" -a '(__spassh_hosts)'

@@ -347,7 +347,7 @@ def test_what_is_told_moves_no_cursor(
 
 
 def test_a_stanza_that_is_left_out_is_no_success(home: Home) -> None:
-    file = write(home, f"{BASIC}[b]\nSPA_SERVER b\n{KEY}RAND_PORT Y\n")
+    file = write(home, f"{BASIC}[b]\nSPA_SERVER b\n{KEY}KEY_FILE x\n")
     assert not import_fwknop.run(file)
     assert home.names() == ["profiles/gate.example.toml"]
 
