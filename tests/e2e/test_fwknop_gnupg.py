@@ -118,7 +118,8 @@ class Place(Site):
         spasshd.edit("lifetime = 15 ", "lifetime = 200 ")
         with open(spasshd.config, "a", encoding="utf-8") as file:
             file.write(
-                'fwknop = true\n[[command]]\nname = "echo"\n'
+                'fwknop = true\nfwknop_transports = ["tcp/62201", "icmp"]\n'
+                '[[command]]\nname = "echo"\n'
                 'argv = ["/bin/echo", "{word}"]\nword = "[a-z]{1,8}"\n'
             )
         super().__init__(lab.server, SERVER4, spasshd)
@@ -214,6 +215,16 @@ def test_a_login_after_a_knock_of_the_real_client(
     (active,) = wait_for(place.grants, "the knock to be granted")
     assert active.seconds_left <= 100
     assert client.ssh("v4.server.test", "echo", "in").stdout == "in\n"
+
+
+@at(KINDS[1])
+def test_other_ways_of_the_real_client_are_heard_as_well(
+    place: Place, fwknop: Fwknop
+) -> None:
+    for way in ("icmp", "tcpraw"):
+        place.spasshd.flush()
+        fwknop("-A", "tcp/22", "-s", "-P", way, *options(place.who, hmac("sha256")))
+        wait_for(place.grants, f"a packet by {way} to be granted")
 
 
 @at(KINDS[1])

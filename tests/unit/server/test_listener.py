@@ -1295,6 +1295,15 @@ class TestPacketsOfFwknopByGnupg:
             self.answer(rig, number, signed_text(), signer)
             assert self.granted(rig) == [name]
 
+    def test_come_by_other_ways_where_they_are_wanted(self, tmp_path: Path) -> None:
+        where = tmp_path / "others"
+        where.mkdir()
+        rig = Rig(where, fwknop=True, transports=(parse_transport("http/80"),))
+        rig.users(gnupg_user())
+        rig.packets(ipv4(tcp(get(gnupg_packet())), protocol=6))
+        assert len(self.numbers(rig)) == 1
+        rig.close()
+
     def test_of_strangers_never_reach_the_helper(self, rig: Rig) -> None:
         """The HMAC comes before gpg is started."""
         rig.users(gnupg_user())
