@@ -10,13 +10,15 @@ from base64 import b64encode
 from time import perf_counter
 
 from figures import Figures
+from unit.server.fwknop_parties import BY_GNUPG, gnupg_packet
 
 from spassh.protocol.errors import NotOurs
 from spassh.protocol.fwknop.keys import Keys
+from spassh.protocol.fwknop.openpgp import Hmac
 from spassh.protocol.limits import ACCESS_DATAGRAM
 from spassh.protocol.opening import ServerKeys
 from spassh_server.envelope import Envelope, Opener
-from spassh_server.fwknop_keys import FwknopKey
+from spassh_server.fwknop_keys import FwknopGnupgKey, FwknopKey
 from spassh_server.openers.fwknop import FwknopOpener
 from spassh_server.openers.native import NativeOpener
 from spassh_server.users import User, Users
@@ -33,10 +35,13 @@ def measure(runs: int) -> list[Figures]:
     assert {len(one) for one in fwknop} == {_FWKNOP_SIZE}
     # A packet of this size has no HMAC if it is to be decrypted.
     bare = [packet[:161] for packet in fwknop]
+    # Another key's HMAC is as wrong as noise, and has the right form.
+    enclosed = [gnupg_packet(Hmac(os.urandom(64))) for _ in range(_PACKETS)]
     kinds = {
         "native": (native, _envelope()),
         "fwknop, 1 key": (fwknop, _envelope(*_keys(1))),
         "fwknop, 100 keys": (fwknop, _envelope(*_keys(100))),
+        "fwknop by GnuPG, 1 key": (enclosed, _envelope(BY_GNUPG)),
         "fwknop, 1 key without HMAC": (bare, _envelope(FwknopKey(Keys(b"k")))),
     }
     values: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -53,8 +58,11 @@ def _keys(count: int) -> list[FwknopKey]:
     return [FwknopKey(Keys(os.urandom(32), os.urandom(64))) for _ in range(count)]
 
 
-def _envelope(*keys: FwknopKey) -> Envelope:
-    user = User("bench", (), frozenset(), 15, 15, (), False, fwknop=keys)
+def _envelope(*keys: FwknopKey | FwknopGnupgKey) -> Envelope:
+    user = User("bench", (), frozenset(), 15, 15, (), False)._replace(
+        fwknop=tuple(one for one in keys if isinstance(one, FwknopKey)),
+        fwknop_gnupg=tuple(one for one in keys if isinstance(one, FwknopGnupgKey)),
+    )
     users = Users([user])
     openers: list[Opener] = [NativeOpener(ServerKeys(os.urandom(32)), users)]
     if keys:
