@@ -12,8 +12,16 @@ class Spassh < Formula
   depends_on "cryptography"
   depends_on "python@3.13"
 
+  # Its source is a file too, as PyPI has it.
+  resource "platformdirs" do
+    url "file:///path/to/platformdirs-4.0.0.tar.gz"
+    sha256 "0000000000000000000000000000000000000000000000000000000000000000"
+  end
+
   def install
-    virtualenv_create(libexec, "python3.13").pip_install buildpath
+    environment = virtualenv_create(libexec, "python3.13")
+    environment.pip_install resources
+    environment.pip_install buildpath
     # What the wheel has for servers stays where nobody calls it.
     bin.install_symlink libexec/"bin/spassh"
     man1.install "man/spassh.1"

@@ -54,7 +54,10 @@ _HOSTS = r"""
 # Print the hosts of all profiles, and those of ssh_config(5) for what ssh may know.
 _@PROGRAM@_hosts() {
     local directory=${XDG_CONFIG_HOME:-} file files=()
-    [[ $directory == /* ]] || directory=~/.config
+    if [[ $directory != /* ]]; then
+        directory=~/Library/Application\ Support # of macOS
+        [[ -d $directory/spassh ]] || directory=~/.config
+    fi
     directory=${SPASSH_CONFIG_HOME:-$directory/spassh}
     for file in "$directory"/profiles/*.toml; do
         [[ -f $file && -r $file ]] && files+=("$file")

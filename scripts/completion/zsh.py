@@ -83,7 +83,10 @@ _HOSTS = r"""
 # Offer the hosts of all profiles.
 _@PROGRAM@_hosts() {
     local directory=${XDG_CONFIG_HOME:-}
-    [[ $directory == /* ]] || directory=~/.config
+    if [[ $directory != /* ]]; then
+        directory=~/Library/Application\ Support # of macOS
+        [[ -d $directory/spassh ]] || directory=~/.config
+    fi
     directory=${SPASSH_CONFIG_HOME:-$directory/spassh}
     local -a files=($directory/profiles/*.toml(N-.r[1,@FILES@])) hosts
     [[ $1 == target && -f ~/.ssh/config && -r ~/.ssh/config ]] && files+=(~/.ssh/config)

@@ -142,6 +142,16 @@ def test_hosts_of_profiles_are_offered(shell: str, home: Path) -> None:
 
 
 @each
+def test_hosts_of_profiles_are_offered_where_macos_has_them(
+    shell: str, home: Path
+) -> None:
+    (home / "Library" / "Application Support").mkdir(parents=True)
+    directory = home / ".config" / "spassh"
+    directory.rename(home / "Library" / "Application Support" / "spassh")
+    assert ask(shell, "spassh", home, ["spassh show in"]) == [{"inner.example"}]
+
+
+@each
 def test_users_with_a_file_are_offered(shell: str, home: Path) -> None:
     users = home / "users.d"
     users.mkdir()

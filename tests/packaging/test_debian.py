@@ -30,6 +30,7 @@ MODULES = "usr/lib/python3/dist-packages"
 PROVIDERS = {
     "cryptography": "python3-cryptography",
     "gnupg": "python3-gnupg",
+    "platformdirs": "python3-platformdirs",
     "psutil": "python3-psutil",
     "scapy": "python3-scapy",
     "segno": "python3-segno",
@@ -143,7 +144,7 @@ def imported(package: Path) -> set[str]:
 def test_what_is_imported_has_a_package() -> None:
     client, server = (imported(source) for source in SOURCES.values())
     assert client | server == set(PROVIDERS)
-    assert client - OPTIONAL_FOR_THE_CLIENT == {"cryptography"}
+    assert client - OPTIONAL_FOR_THE_CLIENT == {"cryptography", "platformdirs"}
 
 
 # The binary packages
@@ -163,8 +164,8 @@ def test_the_packages_depend_on_what_they_import(packages: Path) -> None:
     needed = client - OPTIONAL_FOR_THE_CLIENT
     assert wanted & others == {PROVIDERS[name] for name in needed}
     wanted = depends(deb(packages, "spassh-server"))
-    # What it shares with the client comes with that.
-    needed = server - needed - OPTIONAL | {"gnupg"}
+    # What the modules want that it shares with the client, it wants as well.
+    needed = (server | client) - OPTIONAL | {"gnupg"}
     assert wanted & others == {PROVIDERS[name] for name in needed}
     # What Python's package only recommends, what is driven, and what both share.
     assert {"libpcap0.8", "nftables | iptables", "spassh"} <= wanted
@@ -176,6 +177,7 @@ def test_the_packages_want_at_least_what_pip_would(packages: Path) -> None:
     extras = project["optional-dependencies"]
     for name, kind, requirements in (
         ("spassh", "Depends", project["dependencies"]),
+        ("spassh-server", "Depends", project["dependencies"]),
         ("spassh-server", "Depends", extras["server"] + extras["gnupg"]),
         ("spassh-server", "Suggests", extras["qr"]),
         ("spassh", "Suggests", extras["gnupg"] + extras["raw"]),

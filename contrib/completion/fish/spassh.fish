@@ -52,7 +52,8 @@ end
 
 # Print the hosts of all profiles, and those of ssh_config(5) for what ssh may know.
 function __spassh_hosts
-    set -l directory ~/.config/spassh
+    set -l directory ~/Library/Application\ Support/spassh # of macOS
+    test -d $directory; or set directory ~/.config/spassh
     string match -q -- '/*' "$XDG_CONFIG_HOME"
     and set directory $XDG_CONFIG_HOME/spassh
     test -n "$SPASSH_CONFIG_HOME"; and set directory $SPASSH_CONFIG_HOME

@@ -1,5 +1,7 @@
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,49 @@ def test_where_the_profiles_are(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert config_home() == expected
+
+
+ELSEWHERE = {
+    "darwin": "/home/x/Library/Application Support/spassh",
+    "freebsd14": "/home/x/.config/spassh",
+}
+
+
+@pytest.fixture(params=ELSEWHERE)
+def elsewhere(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Be on another system, and return where the profiles are there."""
+    for name in ("SPASSH_CONFIG_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/x")
+    monkeypatch.setattr(sys, "platform", request.param)
+
+    def forget() -> None:
+        # It looks where it is when it is loaded.
+        for name in [one for one in sys.modules if one.startswith("platformdirs")]:
+            del sys.modules[name]
+
+    forget()
+    yield ELSEWHERE[request.param]
+    forget()
+
+
+def test_on_other_systems_the_profiles_are_where_these_keep_them(
+    elsewhere: str,
+) -> None:
+    assert config_home() == elsewhere
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_environment_names_their_place_on_every_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/b")
+    assert config_home() == "/b/spassh"
+    monkeypatch.setenv("SPASSH_CONFIG_HOME", "/a")
+    assert config_home() == "/a"
+    assert "platformdirs" not in sys.modules
 
 
 @pytest.mark.parametrize(
