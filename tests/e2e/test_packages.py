@@ -117,8 +117,10 @@ def test_the_packages_from_the_first_installation_to_the_purge(
     assert secrets(machine) == before
 
     with session(client, HOST) as running:
-        machine.apt("remove", "spassh-server")
+        said = machine.apt("remove", "spassh-server")
         assert running.lives()
+    # Nothing that was done for them is left to the administrator.
+    assert "spasshd:" not in said
     assert port_answers(network.stranger, SERVER4, 22)
     assert machine.ruleset() == ""
     assert not machine.path("/usr/sbin/spasshd").exists()

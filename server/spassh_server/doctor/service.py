@@ -22,6 +22,12 @@ class Service(NamedTuple):
     """active, inactive, failed, ..."""
     problem: str = ""
 
+    @property
+    def may_start_again(self) -> bool:
+        """Whether systemd may start it, though nobody asks for that and none boots."""
+        over = self.active in {"", "inactive", "failed"}
+        return bool(self.problem) or not over
+
 
 def ask_systemd() -> Service:
     """Ask for the unit; at most 10 seconds."""

@@ -7,10 +7,10 @@ from .. import config, control, events
 from ..clock import wall_clock
 from ..config import Config
 from ..daemon import is_alive
+from ..doctor.service import ask_systemd
 from ..firewall import FirewallError
 from ..firewall.select import BACKENDS, choose
 from ..salvage import salvage
-from ..systemd import is_service_manager
 from ..toml import ConfigError
 from ..trial import clear_trial
 
@@ -40,7 +40,7 @@ def run(options: Namespace) -> int:
     if not running and not options.open:
         events.error("spasshd is not running")
         return 3
-    if not running and is_service_manager():
+    if not running and ask_systemd().may_start_again:
         text = "a unit that starts spasshd again closes the ports: 'systemctl stop' it"
         events.say("note", text=text)
     return _open(settings) if options.open else 0

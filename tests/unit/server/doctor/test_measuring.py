@@ -128,6 +128,22 @@ def test_systemd_is_asked_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask_systemd().problem == "systemctl: exit status 1: no"
 
 
+@pytest.mark.parametrize(
+    ("seen", "may"),
+    [
+        (Service(), False),
+        (Service("loaded", "enabled", "inactive"), False),
+        (Service("loaded", "enabled", "failed"), False),
+        (Service("not-found", "", "inactive"), False),
+        (Service("loaded", "enabled", "activating"), True),
+        (Service("loaded", "enabled", "active"), True),
+        (Service(problem="systemctl: exit status 1: no"), True),
+    ],
+)
+def test_what_was_stopped_does_not_start_again(*, seen: Service, may: bool) -> None:
+    assert seen.may_start_again is may
+
+
 def test_whether_the_clock_is_kept_right_is_known_and_nothing_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
