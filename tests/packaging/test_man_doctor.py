@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,120 @@ def test_the_times_are_those_of_the_program() -> None:
     text = " ".join(SECTIONS["server"].split())
     assert f"Each program that it starts has {run.TIMEOUT_SECONDS:.0f} seconds" in text
     assert f"and the daemon {control._ANSWER_SECONDS} for an answer" in text
+
+
+# What is seen
+
+HANDED_ON = {
+    *("str(error)", "one.reason", "seen.unknown", "seen.why", "service.problem"),
+    *("disk.problem", "warning", "why"),
+}
+"""What is another's word: an error, what a back end warns of, or what ssh says."""
+
+PARTS = {
+    "_judge_ours": ("ssh_config", ""),
+    "_judge_other": ("ssh_config", ""),
+    "_faults": ("store", "\0: "),
+}
+"""Functions that say the end of what a check has seen, and what comes before it."""
+
+
+def assigned(function: ast.FunctionDef, name: str) -> Iterator[ast.expr]:
+    """Yield what a variable of a function can be, or what a list has."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            yield node.value
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == f"{name}.append":
+            yield node.args[0]
+
+
+def alternatives(value: ast.AST) -> list[ast.expr]:
+    """Return the expressions one of which it is, or nothing if it is itself."""
+    if isinstance(value, ast.IfExp):
+        return [value.body, value.orelse]
+    if isinstance(value, ast.BoolOp):
+        return value.values
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Mult):
+        return [ast.Constant(""), value.left]  # a text, times whether it is there
+    return [value.value] if isinstance(value, ast.FormattedValue) else []
+
+
+def texts(value: ast.AST, function: ast.FunctionDef, seen: str = "") -> set[str]:
+    """Return the texts that an expression can be, with NUL for what is filled in.
+
+    `seen` is the variable that it is for: of itself it is what it was.
+    """
+    if isinstance(value, ast.Constant):
+        return {str(value.value)}
+    if choice := alternatives(value):
+        return set().union(*(texts(one, function, seen) for one in choice))
+    if isinstance(value, ast.JoinedStr):
+        parts = [texts(part, function, seen) for part in value.values]
+        return {"".join(chosen) for chosen in product(*parts)}
+    name = ast.unparse(value)
+    if isinstance(value, ast.Call) and name.startswith("list_some("):
+        name = ast.unparse(value.args[0])
+    found = {"\0"} if name == seen else set()
+    if name not in {seen, *HANDED_ON}:
+        for one in assigned(function, name):
+            found |= texts(one, function, name)
+    return found or {"\0"}
+
+
+def sayings(side: str) -> set[tuple[str, str]]:
+    """Return what there is to see: the check, and such a text."""
+    found: set[tuple[str, str]] = set()
+    for function in nodes(side):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            value: ast.AST | None = None
+            check, before = PARTS.get(function.name, ("", ""))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
+                check, before = ast.literal_eval(node.args[0]), ""
+                value = node.args[2]
+            elif check and isinstance(node, ast.Tuple):
+                value = node.elts[-2]
+            elif isinstance(node, ast.AugAssign) and not check:
+                check = check_of(function)
+                before, value = "\0", node.value
+            if value is not None and check:
+                found |= {(check, before + text) for text in texts(value, function)}
+    return {(check, text) for check, text in found if re.search("[a-z]{2}", text)}
+
+
+def check_of(function: ast.FunctionDef) -> str:
+    """Return the check that a function is for, or nothing."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
+            return str(ast.literal_eval(node.args[0]))
+    return ""
+
+
+def listed_sayings(side: str) -> set[tuple[str, str]]:
+    page = {"client": CLIENT, "server": SERVER}[side]
+    section = re.split(r"\n\.S[hs] ", page.split("\n.Ss Findings of doctor\n")[1])[0]
+    found = set()
+    for block in section.split("\n.It Li ")[1:]:
+        check, *items = re.split(r"\n(?:\.Bl -dash -compact\n)?\.It\n", block)
+        for item in items:
+            text = " ".join(item.removesuffix("\n.El").removesuffix("\n.El").split())
+            found.add((check, text.replace("\\-", "-").replace("\\(aq", "'")))
+    return found
+
+
+@each
+def test_everything_that_is_seen_is_in_the_list_of_messages_and_back(side: str) -> None:
+    said = {
+        (check, "[A-Z]+".join(map(re.escape, text.split("\0"))))
+        for check, text in sayings(side)
+    }
+    listed = listed_sayings(side)
+    assert len(listed) > 40
+
+    def is_in(check: str, pattern: str, item: tuple[str, str]) -> bool:
+        return check == item[0] and re.fullmatch(pattern, item[1]) is not None
+
+    unlisted = [one for one in said if not any(is_in(*one, item) for item in listed)]
+    unsaid = [item for item in listed if not any(is_in(*one, item) for one in said)]
+    assert (sorted(unlisted), sorted(unsaid)) == ([], [])

@@ -72,16 +72,16 @@ def _judge_other(
 ) -> tuple[Result, str, str]:
     # Not all of the command: there may be a password in it.
     first = reached.settings.proxy.split()[:1]
-    way = f"has a way of its own, '{first[0]}'" if first else "is reached by ssh itself"
-    if not has_profile:
-        return _OK, way, ""
     if first:
+        way = f"has a way of its own, '{first[0]}'"
         remedy = "spassh has to be in it, or to stand before it: see spassh(1)"
-        return _WARNING, way, remedy
+        return (_WARNING, way, remedy) if has_profile else (_OK, way, "")
+    if not has_profile:
+        return _OK, "is reached by ssh itself", ""
     remedy = f"write in ~/.ssh/config, for {host}: {PROXY_LINES}"
     if reached.line:
         remedy = f"take 'none' out of {reached.line}, or have {host} come before it"
-    return _PROBLEM, f"{way}, which does not knock", remedy
+    return _PROBLEM, "is reached by ssh itself, which does not knock", remedy
 
 
 def judge_profile(profile: Profile) -> Finding:
