@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lab.unit import UNIT
 
 import spassh
 from spassh_server.config import DEFAULT_PATH
+from spassh_server.verbs.init import _configuration
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "debian"
@@ -114,6 +116,10 @@ def read(package: Path, path: str, part: str = "--fsys-tarfile") -> str:
         return file.read().decode()
 
 
+def _plain(paths: Iterable[str]) -> set[str]:
+    return {path.removesuffix(".gz") for path in paths}
+
+
 def depends(package: Path) -> set[str]:
     """Return what it depends on, each with its alternatives, without versions."""
     words = re.sub(r" \([^)]*\)", "", field(package, "Depends"))
@@ -193,7 +199,8 @@ def test_the_files_are_those_of_the_package(packages: Path, name: str) -> None:
     allowed = {one.format(version=spassh.__version__) for one in DIRECTORIES[name]}
     package = deb(packages, name)
     files = {one.name: one for one in contents(package) if not one.isdir()}
-    assert set(files) >= FILES[name]
+    # What is short is not compressed.
+    assert _plain(files) >= _plain(FILES[name])
     for path, member in files.items():
         assert any(path.startswith(f"{directory}/") for directory in allowed), path
         assert member.isfile(), path
@@ -267,8 +274,16 @@ def test_the_scripts_know_where_the_configuration_is() -> None:
     directory = os.path.dirname(DEFAULT_PATH)
     postinst = (DEBIAN / "spassh-server.postinst").read_text(encoding="ascii")
     assert f"\nconfig={DEFAULT_PATH}\nkey={directory}/server.key\n" in postinst
+
+
+def test_purging_deletes_every_directory_of_a_first_configuration() -> None:
+    """The server's OpenPGP key is in one of them."""
+    options = Namespace(protect=[], backend="auto")
+    first = tomllib.loads(_configuration(options, DEFAULT_PATH, ""))
+    named = {first[key] for key in ("state_dir", "run_dir", "gnupg_dir")}
     postrm = (DEBIAN / "spassh-server.postrm").read_text(encoding="ascii")
-    assert f" rm -rf {directory} " in postrm
+    (words,) = re.findall(r" rm -rf (.*)$", postrm, re.MULTILINE)
+    assert set(words.split()) == named | {os.path.dirname(DEFAULT_PATH)}
 
 
 @pytest.mark.parametrize("script", ["postinst", "postrm", "prerm"])
@@ -276,6 +291,39 @@ def test_the_scripts_stop_at_the_first_error(script: str) -> None:
     text = (DEBIAN / f"spassh-server.{script}").read_text(encoding="ascii")
     assert re.search(r"^set -e$", text, re.MULTILINE)
     assert text.count("\n#DEBHELPER#\n") == 1
+
+
+BY_DEBHELPER = re.compile(
+    r"\b(adduser|useradd|usermod|deluser|userdel|groupadd|chown|chmod|mkdir|ln|install"
+    r"|mv|cp|apparmor_parser|update-rc\.d|invoke-rc\.d|deb-systemd-helper|py3compile"
+    r"|py3clean|systemd-tmpfiles|systemd-sysusers"
+    r"|systemctl (enable|disable|start|stop|restart|mask|daemon-reload))\b"
+)
+
+
+def test_no_script_does_by_hand_what_debhelper_does_and_the_rest_has_a_reason() -> None:
+    reasons = (DEBIAN / "README.source").read_text(encoding="ascii")
+    told = set(re.findall(r"^(spassh[-.\w]+), ", reasons, re.MULTILINE))
+    scripts = [
+        *DEBIAN.glob("*.p*inst"),
+        *DEBIAN.glob("*.p*rm"),
+        *DEBIAN.glob("*.config"),
+    ]
+    assert {script.name for script in scripts} == told
+    for script in scripts:
+        for line in script.read_text(encoding="ascii").splitlines():
+            command = re.sub("'[^']*'", "", line).strip()
+            assert command.startswith("#") or not BY_DEBHELPER.search(command), line
+
+
+def test_each_test_of_the_installed_packages_can_be_read() -> None:
+    control = (DEBIAN / "tests" / "control").read_text(encoding="ascii")
+    listed = re.findall(r"^Tests: (\w+)$", control, re.MULTILINE)
+    files = {path for path in (DEBIAN / "tests").iterdir() if path.name != "control"}
+    assert {path.name for path in files} == set(listed)
+    for path in files:
+        assert path.stat().st_mode & 0o111
+        subprocess.run(["sh", "-n", str(path)], check=True)
 
 
 def test_lintian_finds_nothing(packages: Path) -> None:
