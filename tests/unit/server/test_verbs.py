@@ -323,6 +323,7 @@ class TestStatus:
         firewall.warned = ["granted packets may be dropped: chain inet fw in"]
         with spasshd.answering(STATE):
             out = spasshd("status")[1]
+        with spasshd.answering(STATE):
             told = json.loads(spasshd("status", "--json")[1])
         assert out.endswith(f"live grants: 0\nwarning: {firewall.warned[0]}\n")
         assert told["warnings"] == firewall.warned
@@ -335,6 +336,7 @@ class TestStatus:
         firewall.failing.add("in_place")
         with spasshd.answering(STATE):
             code, out, err = spasshd("status")
+        with spasshd.answering(STATE):
             told = json.loads(spasshd("status", "--json")[1])
         assert (code, err.splitlines()[0]) == (0, "spasshd: error: in_place failed")
         assert "protected: tcp/22 (unknown)\nlive grants: 1\n" in out
