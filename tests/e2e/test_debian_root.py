@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.debian import RELEASES, DebianMachine, root
+from lab.debian import RELEASES, DebianMachine, base, root
 from lab.inside import Silence, port_answers
 from lab.network import SERVER4, SERVER_NAME, Host, Network
 from lab.packages import rebuilt
@@ -30,8 +30,8 @@ pytestmark = [
         shutil.which("systemd-nspawn") is None,
         reason="systemd-nspawn is missing: apt install systemd-container",
     ),
-    # The first time, a Debian has to be fetched.
-    pytest.mark.timeout(900),
+    # The first time, a Debian has to be fetched; and a busy machine is slow.
+    pytest.mark.timeout(1800),
 ]
 
 LOGIN = f"root@{SERVER_NAME}"
@@ -41,11 +41,20 @@ USER = "/etc/spassh/users.d/ada.toml"
 PROGRAMS = {"spassh": "/usr/bin/spassh", "spassh-server": "/usr/sbin/spasshd"}
 
 
-@pytest.fixture(scope="module")
-def higher(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("higher")
-    rebuilt(packages, directory)
-    return directory
+@pytest.fixture(scope="session", params=RELEASES, autouse=True)
+def bare(request: pytest.FixtureRequest) -> str:
+    """Return a release that there is a bare Debian of: before anybody wants packages.
+
+    They are built meanwhile, if others want them.
+    """
+    release: str = request.param
+    base(release)
+    return release
+
+
+@pytest.fixture
+def higher(packages: Path) -> Path:
+    return rebuilt(packages)
 
 
 @pytest.fixture
@@ -55,9 +64,9 @@ def network() -> Iterator[Network]:
     made.close()
 
 
-@pytest.fixture(params=RELEASES)
-def files(request: pytest.FixtureRequest, packages: Path) -> Path:
-    return root(request.param, packages)
+@pytest.fixture
+def files(bare: str, packages: Path) -> Path:
+    return root(bare, packages)
 
 
 @contextmanager
@@ -113,7 +122,7 @@ def call(machine: DebianMachine, *argv: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return done.stdout

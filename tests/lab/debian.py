@@ -2,12 +2,12 @@
 
 Nothing of this machine is in there. It is made once for each release, which takes a
 minute, and kept in the checkout, with all that our packages want from the archive; from
-then on no network is needed.
+then on no network is needed, until they want something else.
 """
 
 import fcntl
-import hashlib
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -32,47 +32,64 @@ _RECOMMENDED = ("ipset", "python3-nftables")
 _BARELY = ("--no-install-recommends",)
 """What Debian's scapy recommends is hundreds: a compiler, and much to draw with."""
 
-_MAKE_SECONDS = 400
+_MAKE_SECONDS, _APT_SECONDS = 900, 600
+"""They are there for what hangs: a busy machine is slow."""
 
 _LOCAL = "/etc/apt/sources.list.d/local.list"
 
 _ENVIRONMENT = ("env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
 
 
-def root(release: str, packages: Path) -> Path:
-    """Return the files of a host with that release, which nobody may change.
-
-    `packages` is where ours are. Whoever comes second waits for the first.
-    """
+def base(release: str) -> Path:
+    """Return the files of a host with that release, of which nothing is ours."""
     if shutil.which("debootstrap") is None:
         pytest.skip("debootstrap is missing: scripts/test installs it")
-    wanted = "".join(
-        field(deb(packages, name), kind)
-        for name in NAMES
-        for kind in ("Depends", "Recommends")
-    )
-    made_for = hashlib.sha256(f"{wanted} {_BASE}".encode()).hexdigest()
-    _CACHE.mkdir(exist_ok=True)
-    with open(_CACHE / f"{release}.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        target, stamp = _CACHE / release, _CACHE / f"{release}.stamp"
-        if not stamp.exists() or stamp.read_text(encoding="ascii") != made_for:
-            stamp.unlink(missing_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
-            _make(release, target, packages)
-            stamp.write_text(made_for, encoding="ascii")
+    target = _CACHE / release
+    _once(release, "base", _BASE, lambda: _make(release, target))
     return target
 
 
-def _make(release: str, target: Path, packages: Path) -> None:
-    """Make a Debian, and have apt fetch what our packages depend on and recommend.
+def root(release: str, packages: Path) -> Path:
+    """Return these files with what `packages` want from the archive, to be installed.
+
+    Nobody may change them.
+    """
+    target = base(release)
+    wants = [
+        field(deb(packages, name), kind)
+        for name in NAMES
+        for kind in ("Depends", "Recommends")
+    ]
+    words = (*_BASE, *wants, *_RECOMMENDED)
+    _once(release, "debs", words, lambda: _fetch(target, packages))
+    return target
+
+
+def _once(
+    release: str, kind: str, words: Iterable[str], make: Callable[[], None]
+) -> None:
+    """Make what `words` ask for, unless somebody has; whoever comes second waits."""
+    _CACHE.mkdir(exist_ok=True)
+    stamp, text = _CACHE / f"{release}.{kind}", "\n".join(words)
+    with open(_CACHE / f"{release}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != text:
+            stamp.unlink(missing_ok=True)
+            make()
+            stamp.write_text(text, encoding="utf-8")
+
+
+def _make(release: str, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    words = ["--variant=minbase", f"--include={','.join(_BASE)}", release]
+    run(["debootstrap", *words, str(target), _mirror()], timeout=_MAKE_SECONDS)
+
+
+def _fetch(target: Path, packages: Path) -> None:
+    """Have apt fetch what our packages depend on and recommend.
 
     `_RECOMMENDED` is not installed unless a test does it.
     """
-    mirror = _mirror()
-    words = ["--variant=minbase", f"--include={','.join(_BASE)}", release]
-    argv = ["debootstrap", *words, str(target), mirror]
-    run(argv, timeout=_MAKE_SECONDS)
     ours = target / "srv"
     for name in NAMES:
         shutil.copy(deb(packages, name), ours)
@@ -126,7 +143,7 @@ class DebianMachine(Machine):
     def apt(self, verb: str, *words: str) -> str:
         """Have apt do something; what it knows of the archive is what was fetched."""
         argv = [*_ENVIRONMENT, "apt-get", "--yes", verb, *words]
-        done = self.run(*argv, timeout=150)
+        done = self.run(*argv, timeout=_APT_SECONDS)
         return done.stdout + done.stderr
 
     def install(self, name: str) -> str:

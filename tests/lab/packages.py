@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -31,19 +32,33 @@ Dir::State::Lists "/srv/none";
 def built(directory: Path) -> Path:
     """Build the packages into `directory`, if no other process of the tests has.
 
-    Its path is returned. Whoever comes second waits.
+    Its path is returned.
     """
     if shutil.which("dh") is None:
         pytest.skip("debhelper is missing: scripts/test installs it")
-    directory.mkdir(exist_ok=True)
-    with open(directory / "lock", "w", encoding="ascii") as lock:
+    script = f"{REPOSITORY}/scripts/package"
+    return _once(
+        directory / "packages",
+        lambda into: run([script, "--without-rpm", str(into)], timeout=_BUILD_SECONDS),
+    )
+
+
+def rebuilt(packages: Path) -> Path:
+    """Build packages of a higher version from their source, if nobody has."""
+    return _once(packages.with_name("rebuilt"), lambda into: _rebuild(packages, into))
+
+
+def _once(target: Path, make: Callable[[Path], object]) -> Path:
+    """Have a directory made by whoever comes first; others wait. Return its path."""
+    target.parent.mkdir(exist_ok=True)
+    with open(target.with_suffix(".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        target = directory / "packages"
         if not target.exists():
-            script = f"{REPOSITORY}/scripts/package"
-            argv = [script, "--without-rpm", f"{directory}/unfinished"]
-            run(argv, timeout=_BUILD_SECONDS)
-            os.rename(directory / "unfinished", target)
+            unfinished = target.with_suffix(".part")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            make(unfinished)
+            os.rename(unfinished, target)
     return target
 
 
@@ -59,8 +74,7 @@ def field(package: Path, name: str) -> str:
     return run(argv).stdout.strip()
 
 
-def rebuilt(directory: Path, into: Path) -> None:
-    """Build packages of a higher version from the source package."""
+def _rebuild(directory: Path, into: Path) -> None:
     version = field(deb(directory, "spassh"), "Version")
     (source,) = directory.glob("spassh_*.dsc")
     tree = into / "source"
