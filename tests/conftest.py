@@ -1,7 +1,8 @@
-"""What holds for every test."""
+"""What holds for every test, and in which order and where they run."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,8 +30,45 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built(base / "built")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+_TESTS = Path(__file__).parent
+
+_LONG = (
+    "e2e/test_debian_root.py",
+    "e2e/test_packages.py",
+    "e2e/test_faults.py",
+    "e2e/test_apparmor.py",
+    "e2e/test_service.py",
+)
+"""Files that come first, so that no processor has nothing to do at the end.
+
+Their tests share nothing that is expensive, but what is made once for all files.
+"""
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    places = {_TESTS / name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+    measures = config.pluginmanager.hasplugin("_cov")
     for item in items:
-        if "packages" in getattr(item, "fixturenames", ()):
+        wants_packages = "packages" in getattr(item, "fixturenames", ())
+        if wants_packages and item.get_closest_marker("timeout") is None:
             # The first of them builds the packages, or waits for whoever does.
             item.add_marker(pytest.mark.timeout(900))
+        if measures and not item.path.is_relative_to(_TESTS / "unit"):
+            # What others cover does not count, and to measure it takes time.
+            item.add_marker(pytest.mark.no_cover)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have the tests of a file run in one process, but those of `_LONG` in any."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return nodeid if path.removeprefix("tests/") in _LONG else path
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
