@@ -128,10 +128,15 @@ def parse_target(text: str, port: str = "") -> Target:
         ) from error
     if at and not _LOGIN.fullmatch(login):
         raise UsageError(f"not a login: {login}", "such as root@server.example")
-    digits = port.isascii() and port.isdigit() and len(port) <= 5
-    if port and not (digits and 0 < int(port) < 1 << 16):
+    if port and not _port(port):
         raise UsageError(f"not a port: {port}", "a port is a number from 1 to 65535")
-    return Target(host, login, int(port or 0))
+    return Target(host, login, _port(port))
+
+
+def _port(text: str) -> int:
+    """Return the port that `text` is, or 0 if it is none."""
+    digits = text.isascii() and text.isdigit() and len(text) <= 5
+    return int(text) if digits and int(text) < 1 << 16 else 0
 
 
 class Ssh:
@@ -187,14 +192,14 @@ class Ssh:
         """
         done = self._converse(self._argv("-G"))
         values = _values(done.output)
-        port = values.get("port", "")
-        if done.status or not values.get("hostname") or not port.isdecimal():
+        port = _port(values.get("port", ""))
+        if done.status or not values.get("hostname") or not port:
             raise SpasshError(
                 f"ssh cannot say how it reaches {self._target.host}: {done.complaint}",
                 "see that 'ssh -G' works",
             )
         proxy = values.get("proxycommand") or values.get("proxyjump", "")
-        return Settings(values["hostname"], values.get("user", ""), int(port), proxy)
+        return Settings(values["hostname"], values.get("user", ""), port, proxy)
 
     def explained(self) -> Explained:
         """Return all that ssh makes of the target, and where it has it from.

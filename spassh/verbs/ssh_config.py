@@ -124,6 +124,8 @@ def _read(config: str) -> str:
 
 
 def _included(line: str, directory: str) -> list[str]:
+    if "\0" in line:
+        return []  # That names no file, for ssh neither.
     try:
         words = shlex.split(line.replace("=", " ", 1), comments=True)
     except ValueError:

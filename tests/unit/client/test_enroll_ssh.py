@@ -84,6 +84,13 @@ def test_what_is_not_said_is_left_to_ssh(fake_ssh: FakeSsh) -> None:
     assert not {"-p", "-l"} & set(told["argv"])
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "22x", "٢٢", "2" * 5000])
+def test_a_port_that_is_none_is_not_believed(fake_ssh: FakeSsh, port: str) -> None:
+    fake_ssh.settings(port=port)
+    with pytest.raises(SpasshError, match=r"^ssh cannot say how it reaches "):
+        ssh().settings()
+
+
 @pytest.mark.parametrize(
     ("key", "command", "is_ours"),
     [

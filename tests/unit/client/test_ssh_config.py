@@ -111,6 +111,8 @@ def test_an_include_is_found_again(home: Home, config: Path, before: str) -> Non
         ("Host {path}", False),
         ("Include '{path}", False),
         ("Include", False),
+        ("Include {path}\0", False),
+        ("Include {path} \0other", False),
     ],
 )
 def test_an_include_is_found_in_every_spelling(
