@@ -6,12 +6,12 @@ is told, and a stanza of which something decisive has none is left out as a whol
 
 import re
 from collections.abc import Iterator
-from json import dumps
 from typing import Final, NamedTuple
 
 from ..protocol.errors import TextFormError
 from ..protocol.names import check_host, check_user, is_fingerprint
 from .fwknoprc_way import Line, NoWayError, way_lines
+from .toml_string import toml_string
 
 CARRIED: Final = frozenset(
     {
@@ -174,8 +174,8 @@ def _profile(
         f"# From [{name}] of .fwknoprc. spassh.toml(5) explains the keys."
         if name.isprintable()
         else "# From .fwknoprc. spassh.toml(5) explains the keys.",
-        f"hosts = [{', '.join(map(_quote, hosts))}]",
-        f"user = {_quote(_user(stanza.get('SPOOF_USER'), login))}",
+        f"hosts = [{', '.join(map(toml_string, hosts))}]",
+        f"user = {toml_string(_user(stanza.get('SPOOF_USER'), login))}",
         'format = "fwknop"',
     ]
     port = stanza.get("SPA_SERVER_PORT")
@@ -227,21 +227,21 @@ def _user(line: Line | None, login: str) -> str:
 def _keys(stanza: dict[str, Line], nowhere: Line) -> Iterator[str]:
     gpg = stanza.get("USE_GPG")
     if gpg is not None and gpg.value.upper().startswith("Y"):
-        yield f"gnupg_key = {_quote(_fingerprint(stanza, 'GPG_SIGNER', gpg))}"
-        yield f"gnupg_server = {_quote(_fingerprint(stanza, 'GPG_RECIPIENT', gpg))}"
+        yield f"gnupg_key = {toml_string(_fingerprint(stanza, 'GPG_SIGNER', gpg))}"
+        yield f"gnupg_server = {toml_string(_fingerprint(stanza, 'GPG_RECIPIENT', gpg))}"
     else:
         key = stanza.get("KEY_BASE64") or stanza.get("KEY")
         if key is None:
             raise _UnableError(nowhere, "no KEY and no KEY_BASE64 for this stanza")
-        yield f"{key.name.lower()} = {_quote(key.value)}"
+        yield f"{key.name.lower()} = {toml_string(key.value)}"
     hmac = stanza.get("HMAC_KEY_BASE64") or stanza.get("HMAC_KEY")
     use = stanza.get("USE_HMAC")
     if hmac is not None and (use is None or use.value.upper() != "N"):
-        yield f"{hmac.name.lower()} = {_quote(hmac.value)}"
+        yield f"{hmac.name.lower()} = {toml_string(hmac.value)}"
     for name in ("HMAC_DIGEST_TYPE", "DIGEST_TYPE"):
         digest = stanza.get(name)
         if digest is not None:
-            yield f"{name.lower()} = {_quote(digest.value.lower())}"
+            yield f"{name.lower()} = {toml_string(digest.value.lower())}"
 
 
 def _fingerprint(stanza: dict[str, Line], name: str, gpg: Line) -> str:
@@ -271,10 +271,5 @@ def _nat(stanza: dict[str, Line], server: str) -> list[str]:
         if not found:
             raise _UnableError(line, "is no host with a port")
         host, port = found[1], found[2] or port
-    lines = [f"nat_access = {_quote(f'{host},{port}')}"]
+    lines = [f"nat_access = {toml_string(f'{host},{port}')}"]
     return [*lines, "nat_local = true"] if is_local else lines
-
-
-def _quote(text: str) -> str:
-    """Spell a string for TOML, whose escapes JSON has as well."""
-    return dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

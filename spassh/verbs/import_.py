@@ -31,6 +31,7 @@ from ..ui import write
 from .keygen import public_half, public_key
 from .passphrase import unseal
 from .ssh_config import BLOCK
+from .toml_string import toml_string
 from .writing import make_directory, replace_file
 
 MAX_INVITE_BYTES: Final = 4096
@@ -124,34 +125,33 @@ def save(profile: Profile) -> None:
 
 def render(profile: Profile) -> str:
     """Spell a profile as the text of its file."""
-    # But for logins, these strings are made of letters that TOML takes as they are.
-    hosts = ", ".join(f'"{_escaped(host)}"' for host in profile.hosts)
+    hosts = ", ".join(map(toml_string, profile.hosts))
     lines = [
         "# Written by 'spassh import'. spassh.toml(5) explains the keys.",
         f"hosts = [{hosts}]",
-        f'user = "{profile.user}"',
-        f'server = "{profile.server}"',
+        f"user = {toml_string(profile.user)}",
+        f"server = {toml_string(profile.server)}",
         f"port = {profile.port}",
-        f'psk = "{profile.psk}"',
+        f"psk = {toml_string(profile.psk)}",
     ]
     if profile.secret:
-        lines.append(f'secret = "{profile.secret}"')
+        lines.append(f"secret = {toml_string(profile.secret)}")
     if profile.invite:
         lines.append("invite = true")
     if profile.next_secret:
-        lines.append(f'next_secret = "{profile.next_secret}"')
+        lines.append(f"next_secret = {toml_string(profile.next_secret)}")
     if profile.old_public:
-        lines.append(f'old_public = "{profile.old_public}"')
+        lines.append(f"old_public = {toml_string(profile.old_public)}")
     if profile.timeout != DEFAULT_TIMEOUT:
         lines.append(f"timeout = {profile.timeout}")
     if profile.name:
-        lines.append(f'name = "{profile.name}"')
+        lines.append(f"name = {toml_string(profile.name)}")
     if profile.width != WIDTHS[0]:
-        lines.append(f'width = "{profile.width}"')
+        lines.append(f"width = {toml_string(profile.width)}")
     if profile.schedule:
         lines.append(f"schedule = {list(profile.schedule)}")
     if profile.transport != TRANSPORTS[0]:
-        lines.append(f'transport = "{profile.transport}"')
+        lines.append(f"transport = {toml_string(profile.transport)}")
     lines += _signing(profile)
     return "\n".join(lines) + "\n"
 
@@ -165,10 +165,6 @@ def _signing(profile: Profile) -> list[str]:
         f'gnupg_key = "{profile.gnupg_key}"',
         f'gnupg_server = "{profile.gnupg_server}"',
     ]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _check_names(names: list[str]) -> None:

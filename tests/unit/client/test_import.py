@@ -8,7 +8,7 @@ from unit.client.parties import CLIENT, INVITE, KEYS, SERVER_KEYS, Home, invite
 
 from spassh.errors import ProfileError, SpasshError, UsageError
 from spassh.patterns import Wanted
-from spassh.profile import Profile, find, load_keys, read_profile
+from spassh.profile import Profile, find, load_keys, parse_profile, read_profile
 from spassh.protocol import sealed_invite
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.invite import decode_invite
@@ -469,3 +469,10 @@ def test_what_is_written_is_what_is_read(home: Home, tmp_path: Path) -> None:
                 path.write_text(render(one))
                 path.chmod(0o600)
                 assert read_profile(str(path)) == one
+
+
+@pytest.mark.parametrize("text", ['"', "\\", "\n", "\x7f", 'x"\nport = 1\n#', "\0"])
+def test_no_string_of_a_profile_leaves_its_place(text: str) -> None:
+    profile = Profile("/x.toml", ("a",), "alice", text, text, text)
+    profile = profile._replace(next_secret=text, old_public=text)
+    assert parse_profile("/x.toml", render(profile)) == profile
