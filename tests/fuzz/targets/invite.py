@@ -47,7 +47,7 @@ def check(data: bytes) -> None:
     try:
         invite = decode_invite(text)
     except TextFormError as error:
-        told = str(error)
+        told = str(error).replace(PREFIX, "")
     else:
         assert encode_invite(invite) == text
         return
