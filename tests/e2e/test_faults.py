@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pytest
 from lab.inside import Silence, another_host, door, port_answers, udp
@@ -164,6 +164,9 @@ class Victims(Site):
             assert self.outcome(self._socket, self._recorded) in fine
 
 
+_Kind = TypeVar("_Kind", bound=Victims)
+
+
 def lead(spasshd: Spasshd, port: int, to: str) -> None:
     """Have a port lead to an inner host. It is on the same wire, hence `masquerade`."""
     with open(spasshd.config, "a", encoding="utf-8") as file:
@@ -173,7 +176,7 @@ def lead(spasshd: Spasshd, port: int, to: str) -> None:
 
 
 @contextmanager
-def servers(directory: str, case: Case) -> Iterator[list[Victims]]:
+def servers(directory: str, case: Case, kind: type[_Kind]) -> Iterator[list[_Kind]]:
     """Make servers on one wire. A stranger tries to reach them, and never does."""
     port = case.grant.port.number
     with ExitStack() as stack:
@@ -185,13 +188,13 @@ def servers(directory: str, case: Case) -> Iterator[list[Victims]]:
             assert address == case.to
             stack.enter_context(door(inner))
 
-        def install(host: Host, address: str) -> Victims:
+        def install(host: Host, address: str) -> _Kind:
             path = os.path.join(directory, address)
             spasshd = Spasshd(host, path, "--protect", "tcp/22")
             spasshd.edit('backend = "auto"', "\n".join(case.settings))
             if case.to:
                 lead(spasshd, port, case.to)
-            made = Victims(host, address, network.client, spasshd, case)
+            made = kind(host, address, network.client, spasshd, case)
             stack.callback(made.close)
             stack.enter_context(door(host, port))
             assert port_answers(network.stranger, address, port)
@@ -261,7 +264,7 @@ def test_a_program_that_dies_within_a_grant_leaves_no_hole(
     tmp_path: Path, name: str, part: int
 ) -> None:
     case = CASES[name]
-    with servers(str(tmp_path), case) as made:
+    with servers(str(tmp_path), case, Victims) as made:
         results = kill_at_steps(made, part, case.parts)
     # A granter that looks at its rules once more makes more calls than at another time.
     # Then it died behind the last of them.

@@ -1,4 +1,4 @@
-"""Count the system calls of a program that runs, and kill or stop it at one of them."""
+"""Count the system calls of a program that runs; kill it, stop it, or fail one."""
 
 import os
 import signal
@@ -36,6 +36,10 @@ class Trace:
         """Tell whether the program is dead, or was stopped."""
         return not is_there(self._pid) or "--- stopped by SIGSTOP ---" in self._lines()
 
+    def has_failed(self) -> bool:
+        """Tell whether a call was made to fail."""
+        return any(line.endswith("(INJECTED)") for line in self._lines())
+
     def steps(self) -> list[Step]:
         """Return the calls after the one that it slept in."""
         counts: Counter[str] = Counter()
@@ -62,15 +66,20 @@ class Trace:
 
 @contextmanager
 def traced(
-    pid: int, path: str, at: Step | None = None, how: signal.Signals = signal.SIGKILL
+    pid: int,
+    path: str,
+    at: Step | None = None,
+    how: signal.Signals | str = signal.SIGKILL,
 ) -> Iterator[Trace]:
     """Look on what the program calls; send it the signal `how` at the entry of `at`.
 
-    One that is to be stopped gets as far as the end of that call.
+    One that is to be stopped gets as far as the end of that call. If `how` is the name
+    of an error, such as "ENOSPC", the call is not made, and fails with that.
     """
     argv = ["strace", "-p", str(pid), "-o", path, "-e", "signal=STOP"]
     if at is not None:
-        argv += ["-e", f"inject={at.name}:signal={how.name}:when={at.number}"]
+        what = f"error={how}" if isinstance(how, str) else f"signal={how.name}"
+        argv += ["-e", f"inject={at.name}:{what}:when={at.number}"]
     strace = subprocess.Popen(argv, stderr=subprocess.PIPE)
     assert strace.stderr is not None
     try:
