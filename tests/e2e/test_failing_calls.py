@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from lab.failures import ERRORS, HARMLESS
 from lab.inside import port_answers
 from lab.network import wait_for
 from lab.syscalls import Step, children, is_there, traced
@@ -30,66 +31,6 @@ from .test_faults import (
 )
 
 pytestmark = [pytest.mark.login, pytest.mark.netns]
-
-_MEMORY = ("ENOMEM",)
-_BUFFERS = ("ENOBUFS",)
-_DISK = ("EIO", "ENOSPC")
-_FILES = ("EMFILE",)
-
-ERRORS = {
-    # The store, and what is said in the log.
-    "write": _DISK,
-    "pwrite64": _DISK,
-    "fsync": ("EIO",),
-    "fdatasync": ("EIO",),
-    "openat": ("EACCES", "EMFILE"),
-    "renameat": ("EROFS", "ENOSPC"),
-    "unlinkat": ("EROFS",),
-    "close": ("EIO",),
-    "read": ("EIO",),
-    "fstat": _MEMORY,
-    "newfstatat": _MEMORY,
-    # The capture, the packet filter, and what the programs say to each other.
-    "socket": ("EMFILE", "ENOBUFS"),
-    "bind": _BUFFERS,
-    "connect": ("EAGAIN",),
-    "getsockname": _BUFFERS,
-    "getsockopt": _BUFFERS,
-    "setsockopt": _BUFFERS,
-    "sendto": ("ENOBUFS", "EPERM"),
-    "sendmsg": ("ENOBUFS", "EPERM"),
-    "recvfrom": _MEMORY,
-    "recvmsg": ("ENOMEM", "ENOBUFS"),
-    "accept4": _FILES,
-    "poll": _MEMORY,
-    "pselect6": _MEMORY,
-    "ioctl": ("ENODEV",),
-    "fcntl": ("EINVAL",),
-    # The programs that iptables and ipset are.
-    "pipe2": _FILES,
-    "clone": ("EAGAIN",),
-    "clone3": ("EAGAIN",),
-    "vfork": ("EAGAIN",),
-    "fork": ("EAGAIN",),
-    "wait4": ("ECHILD",),
-    "pidfd_open": _FILES,
-    "epoll_create1": _FILES,
-    "epoll_ctl": _MEMORY,
-    "epoll_wait": ("EINVAL",),
-    "kill": ("EPERM",),
-    "access": _MEMORY,
-    "faccessat2": _MEMORY,
-    "lseek": ("EINVAL",),
-}
-"""The calls that are made to fail, and how."""
-
-HARMLESS = {
-    # Without memory for itself, Python ends wherever it is, as it does when killed.
-    *("brk", "mmap", "mremap", "munmap", "mprotect", "madvise"),
-    # They do not fail.
-    *("futex", "getpid", "gettid", "rt_sigaction", "rt_sigprocmask"),
-    *("clock_gettime", "clock_nanosleep", "restart_syscall", "getrandom"),
-}
 
 
 class Result(NamedTuple):

@@ -55,8 +55,8 @@ def run(program: str, *arguments: str, stdin: bytes = b"") -> bytes:
 
     Raises:
         ProgramError: its exit status is not zero.
-        FirewallError: it is not installed, cannot be started, takes too long or prints
-            too much.
+        FirewallError: it is not installed, cannot be started or talked to, takes too
+            long or prints too much.
     """
     path = find(program)
     if path is None:
@@ -73,12 +73,16 @@ def run(program: str, *arguments: str, stdin: bytes = b"") -> bytes:
         )
     except OSError as error:
         raise FirewallError(f"{path}: {error.strerror}") from error
-    with child:
-        try:
-            output, errors = _converse(child, program, stdin)
-        except BaseException:
-            child.kill()
-            raise
+    try:
+        with child:
+            try:
+                output, errors = _converse(child, program, stdin)
+            except BaseException:
+                child.kill()
+                raise
+    except OSError as error:
+        # Too many files are open, or the like. Whether it did its work is not known.
+        raise FirewallError(f"{path}: {error.strerror}") from error
     if child.returncode:
         raise ProgramError(program, child.returncode, _complaint(errors))
     return output

@@ -1,10 +1,12 @@
 """Programs are started in one place, and under its conditions only."""
 
+import errno
 import os
 import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -119,6 +121,20 @@ def test_what_the_kernel_cannot_start_is_an_error(
     (tmp_path / "broken").chmod(stat.S_IRWXU)
     with pytest.raises(FirewallError, match="broken: No such file or directory"):
         run.run("broken")
+
+
+def test_a_program_that_cannot_be_talked_to_is_an_error_and_is_ended(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where too many files are open: each of our callers knows this error alone."""
+
+    def fail() -> NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    install("tool", "exec /bin/sleep 600")
+    monkeypatch.setattr("selectors.DefaultSelector", fail)
+    with pytest.raises(FirewallError, match=r"/tool: Too many open files$"):
+        run.run("tool")
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,22 @@ def test_two_messages_of_one_client_share_no_field() -> None:
     assert one.ephemeral != two.ephemeral
     assert one.static != two.static
     assert one.payload != two.payload
+
+
+def test_who_computes_the_servers_secret_learns_who_knocked_and_not_what_for() -> None:
+    """As a quantum computer could from the public key, without the pre-shared key."""
+    learnt = []
+
+    def find_psk(client: bytes) -> bytes:
+        learnt.append(client)
+        return bytes(32)
+
+    with pytest.raises(Unauthentic):
+        read(message("recorded", b"what for"), find_psk=find_psk)
+    assert learnt == [CLIENT.public]
+
+
+def test_who_steals_all_keys_of_the_server_later_reads_what_was_recorded() -> None:
+    """There is no forward secrecy: one message that nobody answers can have none."""
+    recorded = message("recorded", b"what for")
+    assert read(recorded).payload == b"what for"
