@@ -10,7 +10,7 @@ from hmac import compare_digest
 from typing import NamedTuple
 
 from .crypto import PrivateKey, decrypt
-from .errors import NotOurs
+from .errors import NotOurs, Unauthentic
 from .limits import DATAGRAM_SIZES, MAC_SIZE
 from .noise import read_first_message
 from .packet import PROLOGUE, Gate, split
@@ -19,6 +19,8 @@ from .signed import Signed, decode_signed, is_signed
 
 _CLIENTS = 4096
 """Of so many clients the shared secret is remembered: 200 bytes for each."""
+_NOBODYS = bytes(32)
+"""In the place of keys of a client that is not known."""
 
 
 class ServerKeys:
@@ -52,6 +54,34 @@ class Opened(NamedTuple):
     """The OpenPGP message with the request, if it is a signed one."""
 
 
+class _Client:
+    """Who has made a datagram, as far as the handshake asks for it.
+
+    One that is not known takes the same steps as one that is, with keys that are
+    nobody's. Else whoever sends a packet in the name of a public key could tell from
+    how busy the server is then whether it is that of a client (PROTOCOL.md 6.1).
+    """
+
+    __slots__ = ("_find_psk", "_keys", "unknown")
+
+    def __init__(self, keys: ServerKeys, find_psk: Callable[[bytes], bytes]) -> None:
+        self._keys = keys
+        self._find_psk = find_psk
+        self.unknown: Unauthentic | None = None
+        """Why nothing of it is accepted, whatever else comes out."""
+
+    def psk(self, client: bytes) -> bytes:
+        try:
+            return self._find_psk(client)
+        except Unauthentic as error:
+            self.unknown = error
+            return _NOBODYS
+
+    def shared(self, client: bytes) -> bytes:
+        # Of a client, this is remembered.
+        return _NOBODYS if self.unknown else self._keys.shared(client)
+
+
 def open_datagram(
     datagram: bytes, keys: ServerKeys, find_psk: Callable[[bytes], bytes]
 ) -> Opened:
@@ -74,16 +104,24 @@ def open_datagram(
     # datagrams must be refused, or the two would differ on what a datagram is.
     if not compare_digest(keys.gate.tag(parts.ephemeral), parts.tag):
         raise NotOurs("tag")
-    message = read_first_message(
-        prologue=PROLOGUE,
-        static=keys.private,
-        shared=keys.shared,
-        find_psk=find_psk,
-        ephemeral=parts.ephemeral,
-        sealed_static=parts.static,
-        sealed_payload=parts.payload,
-        decrypt=decrypt,
-    )
+    client = _Client(keys, find_psk)
+    try:
+        message = read_first_message(
+            prologue=PROLOGUE,
+            static=keys.private,
+            shared=client.shared,
+            find_psk=client.psk,
+            ephemeral=parts.ephemeral,
+            sealed_static=parts.static,
+            sealed_payload=parts.payload,
+            decrypt=decrypt,
+        )
+    except Unauthentic:
+        if client.unknown is None:
+            raise
+        raise client.unknown from None
+    if client.unknown is not None:
+        raise client.unknown
     if is_signed(message.payload):
         time, inside = decode_signed(message.payload)
         signed = Signed(inside, parts.ephemeral)

@@ -163,8 +163,41 @@ def test_an_unknown_client_costs_one_diffie_hellman(calls: Counter[str]) -> None
     calls.clear()
     assert str(rejected(datagram)) == "unknown client key"
     assert calls["exchange"] == 1
-    assert calls["decrypt"] == 1
     assert calls["decode"] == 0
+
+
+def test_who_asks_for_a_client_costs_the_same_steps_whether_it_is_one(
+    calls: Counter[str],
+) -> None:
+    """So nobody can tell from how busy the server is whose key is a client's."""
+    open_datagram(GOOD, KEYS, find_psk)  # It is remembered from its first packet on.
+    taken = []
+    for known in (True, False):
+        borrowed = message("borrowed", access(), static=_Borrowed(known)).datagram()
+        calls.clear()
+        rejected(borrowed)
+        taken.append(Counter(calls))
+    assert taken[0] == taken[1]
+    assert taken[0]["decrypt"] == 2
+
+
+class _Borrowed(PrivateKey):
+    """The public key of a client, or of nobody, without its secret."""
+
+    def __init__(self, is_known: bool) -> None:
+        super().__init__(bytes(32))
+        self.public = (CLIENT if is_known else STRANGER).public
+
+    def exchange(self, public: bytes) -> bytes:
+        return bytes(32)
+
+
+def test_what_is_made_for_an_unknown_client_s_keys_opens_nothing() -> None:
+    """They are the same for everybody, and so known to everybody."""
+    datagram = message(
+        "nobody", access(), static=_Borrowed(is_known=False), psk=bytes(32)
+    ).datagram()
+    assert str(rejected(datagram)) == "unknown client key"
 
 
 def test_nobody_is_looked_up_before_the_client_key_decrypts() -> None:
