@@ -25,7 +25,7 @@ from lab.syscalls import children, end, is_there
 from .conftest import BIN_DIRS
 from .test_replays import granted
 
-pytestmark = [pytest.mark.login, pytest.mark.netns]
+pytestmark = [pytest.mark.login, pytest.mark.netns, pytest.mark.timeout(600)]
 
 LIVES = 10
 NEW = 6

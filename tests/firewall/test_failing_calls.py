@@ -121,6 +121,7 @@ EVERY = {"nftables": 3}
 """Of its calls, which are hundreds and much alike, each third is made to fail."""
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CASES)
 def test_a_call_that_fails_is_told_and_does_no_harm_later(
     network: Network, tmp_path: Path, name: str
