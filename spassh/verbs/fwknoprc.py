@@ -227,8 +227,10 @@ def _user(line: Line | None, login: str) -> str:
 def _keys(stanza: dict[str, Line], nowhere: Line) -> Iterator[str]:
     gpg = stanza.get("USE_GPG")
     if gpg is not None and gpg.value.upper().startswith("Y"):
-        yield f"gnupg_key = {toml_string(_fingerprint(stanza, 'GPG_SIGNER', gpg))}"
-        yield f"gnupg_server = {toml_string(_fingerprint(stanza, 'GPG_RECIPIENT', gpg))}"
+        ours = _fingerprint(stanza, "GPG_SIGNER", gpg)
+        theirs = _fingerprint(stanza, "GPG_RECIPIENT", gpg)
+        yield f"gnupg_key = {toml_string(ours)}"
+        yield f"gnupg_server = {toml_string(theirs)}"
     else:
         key = stanza.get("KEY_BASE64") or stanza.get("KEY")
         if key is None:

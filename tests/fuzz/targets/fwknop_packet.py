@@ -10,10 +10,11 @@ from spassh.protocol.errors import PacketError
 from spassh.protocol.fwknop.cipher import encrypt
 from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.keys import Keys, derive
+from spassh.protocol.fwknop.limits import MOST
 from spassh.protocol.fwknop.message import Message
 from spassh.protocol.fwknop.message import encode as encode_message
 from spassh.protocol.fwknop.opening import Keyring, has_form
-from spassh.protocol.fwknop.packet import MAGIC, MOST, PREFIX, seal
+from spassh.protocol.fwknop.packet import MAGIC, PREFIX, seal
 from spassh.protocol.fwknop.unpadded import encode as to_base64
 
 _KEYS = (

@@ -13,7 +13,7 @@ from spassh.verbs.fwknoprc import convert
 _KEYS = {
     *("hosts", "user", "format", "port", "key", "key_base64", "hmac_key"),
     *("hmac_key_base64", "hmac_digest_type", "digest_type", "allow_ip"),
-    *("nat_access", "nat_local"),
+    *("nat_access", "nat_local", "gnupg_key", "gnupg_server"),
 }
 
 
@@ -25,6 +25,8 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         "[old]\nSPA_SERVER = old.example\nKEY secret\nENCRYPTION_MODE legacy\n"
     )
     yield "stanzas", text.encode()
+    gpg = f"GPG_SIGNER {'2B' * 20}\nGPG_RECIPIENT {'3C' * 20}\n"
+    yield "gnupg", f"[a]\nSPA_SERVER a\nUSE_GPG Y\n{gpg}HMAC_KEY k\n".encode()
     yield "default", b"[default]\nSPA_SERVER a\nKEY k\nALLOW_IP resolve\nUSE_HMAC N\n"
 
 
