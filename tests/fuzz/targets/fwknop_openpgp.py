@@ -19,6 +19,7 @@ from spassh.protocol.fwknop.openpgp import (
 )
 from spassh.protocol.fwknop.text import check as check_digest
 from spassh.protocol.fwknop.text import read
+from spassh.protocol.fwknop.unpadded import encode as to_base64
 
 _KEYS = (Hmac(b"an hmac key"), Hmac())
 _RING = Keyring(_KEYS)
@@ -44,7 +45,10 @@ def check(data: bytes) -> None:
     else:
         assert has_form(payload)
         assert 0 < len(opened.message) <= MAX_MESSAGE
-        assert enclose(opened.message, _KEYS[opened.number]) == payload
+        hmac = _KEYS[opened.number]
+        whole = to_base64(opened.message)
+        tag = DIGESTS[hmac.digest].hmac(hmac.key, whole) if hmac.key else b""
+        assert whole + tag == PREFIX + payload
     try:
         check_digest(payload)
         read(payload)
