@@ -14,6 +14,8 @@ _KEYS = {
     *("hosts", "user", "format", "port", "key", "key_base64", "hmac_key"),
     *("hmac_key_base64", "hmac_digest_type", "digest_type", "allow_ip"),
     *("nat_access", "nat_local", "gnupg_key", "gnupg_server"),
+    *("transport", "spoof_source", "http_user_agent", "rand_port", "source_port"),
+    "resolve_url",
 }
 
 
@@ -27,6 +29,8 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield "stanzas", text.encode()
     gpg = f"GPG_SIGNER {'2B' * 20}\nGPG_RECIPIENT {'3C' * 20}\n"
     yield "gnupg", f"[a]\nSPA_SERVER a\nUSE_GPG Y\n{gpg}HMAC_KEY k\n".encode()
+    way = "SPA_SERVER_PROTO HTTP\nUSER_AGENT x\nRAND_PORT Y\nALLOW_IP resolve\n"
+    yield "way", f"[a]\nSPA_SERVER a\nKEY k\nHTTP_USER_AGENT y\n{way}".encode()
     yield "default", b"[default]\nSPA_SERVER a\nKEY k\nALLOW_IP resolve\nUSE_HMAC N\n"
 
 
