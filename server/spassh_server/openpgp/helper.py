@@ -220,6 +220,12 @@ def _end_agent(home: str) -> None:
 
 def _serve(sock: socket.socket, path: str, home: str) -> None:
     gpg = Gpg(path, home)
+    # One that is left from before may not be confined.
+    _agent("--kill", home)
+    # It has the listener's account: who takes gpg over must not change the replay
+    # store, nor end the listener. The listener says it if the kernel cannot do so. And
+    # the agent is confined as well, for whoever writes its options runs any program.
+    confine_helper(home)
     recipient = gpg.server_key()
     if not recipient:
         raise GpgError(
@@ -227,9 +233,6 @@ def _serve(sock: socket.socket, path: str, home: str) -> None:
         )
     _agent("--launch", home)
     try:
-        # It has the listener's account: who takes gpg over must not change the replay
-        # store, nor end the listener. The listener says it if the kernel cannot do so.
-        confine_helper(home)
         Helper(sock, gpg, recipient).serve()
     finally:
         _agent("--kill", home)

@@ -326,6 +326,42 @@ exec /usr/bin/gpg "$@"
     assert answer.verdict is Verdict.GOOD
 
 
+@needs_landlock
+def test_an_agent_that_was_reconfigured_writes_nothing_outside_of_its_home(
+    curve: Party, tmp_path: Path
+) -> None:
+    """It runs any program as its pinentry, and takes its options from its home."""
+    curve.server.stop()
+    home = curve.server.path
+    pinentry = tmp_path / "pinentry"
+    pinentry.write_text(f"#!/bin/sh\ntrue >{home}/run; true >{tmp_path}/store\n")
+    pinentry.chmod(0o700)
+    gpg = tmp_path / "gpg"
+    gpg.write_text(
+        f"""#!/bin/sh
+case "$*" in *--decrypt*)
+echo pinentry-program {pinentry} >{home}/gpg-agent.conf
+gpg-connect-agent --homedir {home} reloadagent "get_passphrase a b c d" /bye
+rm {home}/gpg-agent.conf ;;
+esac >/dev/null 2>&1
+exec /usr/bin/gpg "$@"
+"""
+    )
+    gpg.chmod(0o700)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = launch(str(gpg), home, fd=theirs.fileno())
+    with ours:
+        ours.settimeout(30)
+        ours.send(encode_question(Question(1, curve.seal(b"text"))))
+        answer = decode_answer(ours.recv(ANSWER_SIZE))
+    process.communicate(timeout=30)
+    assert os.path.exists(f"{home}/run")
+    os.unlink(f"{home}/run")
+    assert not (tmp_path / "store").exists()
+    assert answer.verdict is Verdict.GOOD
+
+
 @pytest.mark.parametrize(
     ("gpg", "expected"),
     [
