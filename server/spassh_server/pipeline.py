@@ -191,12 +191,12 @@ def _consider_enclosed(
     pending: PendingFwknop, world: World
 ) -> Rejected | Refusal | PendingFwknop:
     """Judge a packet of which nobody has seen what is in it."""
-    identity, source = pending.enclosed.identity, pending.address
+    user, identity, source = pending.user, pending.enclosed.identity, pending.address
     try:
-        world.seen.check(identity, source)
+        world.seen.check(user, identity, source)
     except PacketError as error:
-        return Rejected(pending.user, source, error)
-    if not world.quota.take(pending.user, pending.arrived):
-        return Refusal(pending.user, source, "too many requests")
-    world.seen.add(identity, source)
+        return Rejected(user, source, error)
+    if not world.quota.take(user, pending.arrived):
+        return Refusal(user, source, "too many requests")
+    world.seen.add(user, identity, source)
     return pending

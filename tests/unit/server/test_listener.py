@@ -55,7 +55,9 @@ from unit.server.parties import (
 )
 from vectors.vector_file import load
 
-from spassh.protocol.fwknop.openpgp import Hmac
+from spassh.protocol.fwknop import unpadded
+from spassh.protocol.fwknop.digests import DIGESTS
+from spassh.protocol.fwknop.openpgp import Hmac, enclose
 from spassh.protocol.fwknop.packet import seal
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
 from spassh.protocol.signed import encode_text
@@ -1340,6 +1342,25 @@ class TestPacketsOfFwknopByGnupg:
         assert rig.counters["duplicate"] == 2 * limits.SIGNED_BURST
         self.answer(rig, number, signed_text(), SIGNER)
         rig.frames(packet)
+        assert self.granted(rig) == ["ada"]
+
+    def test_that_others_were_faster_with_are_granted_all_the_same(
+        self, rig: Rig
+    ) -> None:
+        """Who copies a message, and not its HMAC, must not use it up."""
+        theirs = BY_GNUPG._replace(hmac=Hmac(b"eve's"))
+        rig.users(
+            gnupg_user(),
+            gnupg_user("bob", fwknop_gnupg=(UNAUTHENTICATED,)),
+            gnupg_user("eve", fwknop_gnupg=(theirs,)),
+        )
+        packet = gnupg_packet()
+        bare = packet[: -len(DIGESTS["sha256"].hash(b""))]
+        again = enclose(unpadded.decode(b"hQ" + bare), theirs.hmac)
+        rig.frames(bare, again, source="198.51.100.9")
+        rig.frames(packet)
+        *_, number = self.numbers(rig)
+        self.answer(rig, number, signed_text(), SIGNER)
         assert self.granted(rig) == ["ada"]
 
     def test_are_granted_once_in_whatever_message(
