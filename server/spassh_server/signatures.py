@@ -27,7 +27,7 @@ from .openpgp.message import (
     decode_answer,
     encode_question,
 )
-from .pipeline import Pending, PendingFwknop
+from .pipeline import UNKNOWN, Pending, PendingFwknop
 from .quota import RequestQuota
 
 AnyPending = Pending | PendingFwknop
@@ -129,7 +129,7 @@ class Signatures:
             if len(self._outstanding) >= MAX_OUTSTANDING_MESSAGES:
                 return
             under_way = Counter(one.user for one in self._asked())
-            pending = self._waiting.take(under_way)
+            pending = self._waiting.take(under_way, self._may_be_sent)
             if pending is None:
                 return
             self._number = self._number % 0xFFFFFFFF + 1
@@ -140,3 +140,12 @@ class Signatures:
             except OSError:
                 # It has gone, and that can be read as well: `read` tells everybody.
                 return
+
+    def _may_be_sent(self, pending: AnyPending) -> bool:
+        """Leave one of the helper's two workers to those with an HMAC.
+
+        A stranger's message can take gpg as long as it may take.
+        """
+        return pending.user != UNKNOWN or all(
+            one.user != UNKNOWN for one in self._asked()
+        )

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import pytest
 from unit.server.parties import HERE, NOW, datagram, user
 
+from spassh.protocol.fwknop.openpgp import Hmac
 from spassh.protocol.request import Request
 from spassh.protocol.signed import Signed
-from spassh_server.envelope import Opened
+from spassh_server.envelope import Enclosed, Opened
+from spassh_server.fwknop_keys import FwknopGnupgKey
 from spassh_server.limits import (
     MAX_OUTSTANDING_MESSAGES,
     MAX_WAITING_MESSAGES,
@@ -24,7 +26,7 @@ from spassh_server.openpgp.message import (
     decode_question,
     encode_answer,
 )
-from spassh_server.pipeline import Pending
+from spassh_server.pipeline import Pending, PendingFwknop
 from spassh_server.signatures import AnyPending, Signatures, Taken
 
 
@@ -97,6 +99,19 @@ def test_few_are_on_their_way_and_the_rest_takes_turns(rig: Rig) -> None:
     rig.answer(asked[0].number)
     # Who has nothing under way comes before who has much.
     assert [one.message for one in rig.asked()] == [b"bob"]
+
+
+def test_what_strangers_send_leaves_room_for_others(rig: Rig) -> None:
+    """Each of their messages can keep one of the helper's workers for seconds."""
+    one = pending()
+    enclosed = Enclosed(b"?", bytes(32), FwknopGnupgKey(Hmac(), frozenset()), None)
+    for _ in range(SIGNED_BURST):
+        rig.signatures.ask(PendingFwknop(enclosed, one.datagram, NOW))
+    (first,) = rig.asked()
+    rig.signatures.ask(one)
+    assert [each.message for each in rig.asked()] == [b"m"]
+    rig.answer(first.number)
+    assert [each.message for each in rig.asked()] == [b"?"]
 
 
 def test_a_user_has_a_few_in_a_second(rig: Rig) -> None:
