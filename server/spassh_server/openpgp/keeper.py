@@ -49,7 +49,13 @@ def keep(
 
 def _in_child(run: Callable[[], int]) -> int:
     """Return the exit status of a child, or a signal's number below 0."""
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        # There may be room for one more process when somebody asks. Were we to end,
+        # nobody could begin the helper before the daemon's next start.
+        events.error(f"gnupg: no process for the helper: {error.strerror}")
+        return 1
     if not pid:
         status = 1
         try:

@@ -1,5 +1,6 @@
 """The helper: one process for each message, with limits, and silence afterwards."""
 
+import errno
 import os
 import resource
 import select
@@ -393,6 +394,22 @@ def test_a_bug_of_the_helper_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     said = capfd.readouterr().err
     assert "ZeroDivisionError" in said
     assert "gnupg: the helper has ended (status 1)" in said
+
+
+def test_a_helper_that_finds_no_room_for_a_process_does_not_end_its_keeper(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "nobody may have more processes")
+
+    monkeypatch.setattr(os, "fork", fork)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        ours.close()
+        keep(theirs, lambda: 0, lambda: None)
+    said = capsys.readouterr().err
+    assert "gnupg: no process for the helper: nobody may have more processes" in said
+    assert "gnupg: the helper has ended (status 1), and begins anew when it is" in said
 
 
 def test_it_loads_neither_scapy_nor_cryptography() -> None:
