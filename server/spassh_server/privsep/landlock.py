@@ -30,6 +30,7 @@ _WRITE_FILE = 1 << 1
 _READ_FILE = 1 << 2
 _READ_DIR = 1 << 3
 _REMOVE_FILE = 1 << 5
+_MAKE_DIR = 1 << 7
 _MAKE_REG = 1 << 8
 _MAKE_SOCK = 1 << 9
 _TRUNCATE = 1 << 14
@@ -37,8 +38,8 @@ _TRUNCATE = 1 << 14
 _READ = _READ_FILE | _READ_DIR
 _OWN: Final = _READ | _WRITE_FILE | _MAKE_REG | _REMOVE_FILE | _TRUNCATE
 """What the replay store does in its directory."""
-_GNUPG: Final = _OWN | _MAKE_SOCK
-"""What gpg does in its home, and an agent that it has to start anew."""
+_GNUPG: Final = _OWN | _MAKE_SOCK | _MAKE_DIR
+"""What gpg does in its home, and its agent, which keeps its keys in a directory."""
 
 # All that can be denied, by the version of the kernel's interface: linux/landlock.h.
 _FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF}

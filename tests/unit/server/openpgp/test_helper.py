@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -361,6 +362,28 @@ exec /usr/bin/gpg "$@"
     os.unlink(f"{home}/run")
     assert not (tmp_path / "store").exists()
     assert answer.verdict is Verdict.GOOD
+
+
+def test_a_home_of_an_old_gnupg_is_taken_over(curve: Party) -> None:
+    """GnuPG 1.4 had secring.gpg; the agent makes a directory for what is in it."""
+    home = Path(curve.server.path)
+    words = ["/usr/bin/gpg", "--homedir", str(home), "--batch"]
+    for what, name in (("--export-secret-keys", "secring.gpg"), ("--export", "p.gpg")):
+        done = subprocess.run([*words, what], check=True, capture_output=True)
+        (home / name).write_bytes(done.stdout)
+    curve.server.stop()
+    with tempfile.TemporaryDirectory(prefix="g") as old:
+        (home / "secring.gpg").rename(f"{old}/secring.gpg")
+        (home / "p.gpg").rename(f"{old}/pubring.gpg")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = launch("/usr/bin/gpg", old, fd=theirs.fileno())
+        with ours:
+            ours.settimeout(30)
+            ours.send(encode_question(Question(1, curve.seal(b"text"))))
+            answer = decode_answer(ours.recv(ANSWER_SIZE))
+        assert process.communicate(timeout=30)[1] == ""
+    assert (answer.verdict, answer.text) == (Verdict.GOOD, b"text")
 
 
 @pytest.mark.parametrize(

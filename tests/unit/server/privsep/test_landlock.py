@@ -157,6 +157,7 @@ class TestTheHelper:
 
     def test_keeps_files_and_a_socket_in_its_home(self, own: Path) -> None:
         def work() -> list[str]:
+            (own / "keys").mkdir()
             (own / "lock").write_text("x")
             os.link(own / "lock", own / "locked")
             (own / "lock").unlink()
@@ -164,7 +165,7 @@ class TestTheHelper:
                 sock.bind(str(own / "agent"))
             return sorted(os.listdir(own))
 
-        assert helper(own, work) == ["agent", "locked"]
+        assert helper(own, work) == ["agent", "keys", "locked"]
 
     @pytest.mark.parametrize("name", ["make", "write", "delete", "take"])
     def test_changes_nothing_else(self, own: Path, tmp_path: Path, name: str) -> None:
