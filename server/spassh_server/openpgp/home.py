@@ -18,6 +18,8 @@ from typing import NamedTuple
 from ..accounts import Account, find_account
 from ..config import Config
 from ..firewall.run import find
+from ..privsep.landlock import confine_helper
+from ..privsep.sandbox import SandboxError, keep_capabilities
 from .gpg import Gpg, GpgError
 from .status import is_fingerprint
 
@@ -115,7 +117,7 @@ def _add(settings: Config, data: bytes) -> str:
     had_agent = _has_agent(home)
     try:
         gpg = Gpg(settings.gpg_path, home)
-        with tempfile.NamedTemporaryFile() as file:
+        with tempfile.NamedTemporaryFile(dir=home) as file:
             file.write(data)
             file.flush()
             fingerprint = gpg.look_at(file.name)
@@ -192,8 +194,12 @@ def _be(account: Account, home: str, work: Work, pipe: int) -> None:
         os.environ.clear()
         os.environ.update({"LC_ALL": "C", "PATH": "/usr/bin:/bin", "HOME": home})
         try:
+            keep_capabilities(frozenset())
+            # What is in the home may be from a helper that was taken over: its agent
+            # must have no more than that has.
+            confine_helper(home)
             answer = f"done\n{work()}"
-        except GpgError as error:
+        except (GpgError, SandboxError) as error:
             answer = f"failed\n{error}\n{error.hint}"
         with os.fdopen(pipe, "wb") as file:
             file.write(answer.encode())

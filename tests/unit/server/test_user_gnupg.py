@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from lab.openpgp import Home, Party, end_parties, party
 from unit.server.child import needs_root
+from unit.server.kernel import needs_landlock
 
 from spassh.protocol.invite import decode_invite
 from spassh.protocol.keys import PUBLIC, encode_key
@@ -113,6 +114,19 @@ def test_a_user_is_added_who_signs(spasshd: Spasshd, curve: Party, file: str) ->
     answer = Gpg("/usr/bin/gpg", place.path).open(1, message, recipient)
     place.stop()
     assert (answer.verdict, answer.fingerprint) == (Verdict.GOOD, curve.signer)
+
+
+@needs_landlock
+def test_what_was_left_in_the_home_writes_nothing_outside_of_it(
+    spasshd: Spasshd, file: str
+) -> None:
+    """A helper that was taken over can have written the options of gpg's agent."""
+    spasshd.add("ada", file)
+    os.chmod(spasshd.place, 0o777)  # noqa: S103 - what the account may write
+    log = Path(spasshd.place) / "log"
+    (Path(spasshd.gnupg_dir) / "gpg-agent.conf").write_text(f"log-file {log}\n")
+    assert spasshd.add("bob", file)[0] == 0
+    assert not log.exists()
 
 
 def test_there_is_one_key_of_the_server(spasshd: Spasshd, file: str) -> None:
