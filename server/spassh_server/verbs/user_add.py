@@ -14,7 +14,7 @@ from ..users import User, UserKey, parse_user
 from .errors import VerbError
 from .issue import Issuer
 from .new_key import NewKey, new_key, public_key, tell_daemon
-from .user_file import load, rewrite
+from .user_file import UserFile, load, rewrite
 
 
 def run(options: Namespace) -> int:
@@ -35,6 +35,11 @@ def run(options: Namespace) -> int:
             _sign_from_now_on(settings, key.user, fingerprint)
         elif not known and beside:
             _write_beside(settings, key, psk, beside)
+        elif not known and (file := _moving_over(settings, key.user, options)):
+            text = with_key(_signing(fingerprint) + file.text, key.table(psk))
+            rewrite(settings, file, text)
+            moved = f"the key of {key.user} is beside those for packets of fwknop"
+            events.say("note", text=f"{moved}: they go on, until they are taken out")
         elif not known:
             ports = options.port or list(settings.grant_ports)
             _write(settings, key, psk, _user_file(key.user, ports, fingerprint))
@@ -161,6 +166,18 @@ def _write_beside(settings: Config, key: NewKey, psk: bytes, beside: bytes) -> N
             f"{file.path} has those that are there",
         )
     rewrite(settings, file, with_key(file.text, key.table(psk)))
+
+
+def _moving_over(settings: Config, name: str, options: Namespace) -> UserFile | None:
+    """Return the file of a user who has keys for packets of fwknop, and no others.
+
+    Whoever comes from fwknop has a name here before there is a key of ours.
+    """
+    if not os.path.lexists(user_path(settings, name)):
+        return None
+    file = load(settings, name)
+    is_more = not frozenset(options.port) <= file.user.ports
+    return None if file.user.keys or is_more else file
 
 
 def _signing(fingerprint: str) -> str:

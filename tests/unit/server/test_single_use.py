@@ -164,6 +164,51 @@ def test_a_key_beside_another_is_added_and_the_other_stays_as_it_is(
     assert spasshd.add("ada", "--key", own(1), *beside) == new
 
 
+FWKNOP = """\
+ports = ["tcp/22"]
+lifetime = 30
+
+[[key]]
+format = "fwknop"
+key = "an old passphrase"
+hmac_key = "and another one"
+"""
+
+
+def came_from_fwknop(spasshd: Spasshd) -> None:
+    """Make ada a user as `import-fwknop` does."""
+    spasshd.path.write_text(f"fwknop = true\n{spasshd.path.read_text()}")
+    path = spasshd.users / "ada.toml"
+    path.write_text(FWKNOP)
+    path.chmod(0o600)
+
+
+def test_who_comes_from_fwknop_gets_a_key_beside_the_old_one(spasshd: Spasshd) -> None:
+    came_from_fwknop(spasshd)
+    code, out, err = spasshd("user", "add", "ada", "--key", own(1))
+    invite = decode_invite(out.strip())
+    assert (code, encode_key(PUBLIC, invite.client)) == (0, own(1))
+    note = "the key of ada is beside those for packets of fwknop: they go on"
+    assert note in err
+    assert spasshd.text().startswith(FWKNOP)
+    assert spasshd.tables()[1].keys() == {"public", "psk"}
+    # Again it is the same key, and somebody else's is refused from now on.
+    assert spasshd.add("ada", "--key", own(1)) == invite
+    code, _, err = spasshd("user", "add", "ada", "--key", own(2))
+    assert (code, "user 'ada' exists already" in err) == (1, True)
+    assert len(spasshd.tables()) == 2
+
+
+def test_who_comes_from_fwknop_gets_no_port_with_the_key(spasshd: Spasshd) -> None:
+    text = spasshd.path.read_text()
+    spasshd.path.write_text(text.replace('["tcp/22"]', '["tcp/22", "tcp/443"]'))
+    came_from_fwknop(spasshd)
+    code, _, err = spasshd("user", "add", "ada", "--key", own(1), "--port", "tcp/443")
+    assert (code, "user 'ada' exists already" in err) == (1, True)
+    assert spasshd.text() == FWKNOP
+    spasshd.add("ada", "--key", own(1), "--port", "tcp/22")
+
+
 def test_a_second_invite_can_be_made_for_the_same_user(spasshd: Spasshd) -> None:
     spasshd.add("ada", "--key", own(1))
     second = spasshd.add("ada", "--beside", own(1))
