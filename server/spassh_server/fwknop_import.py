@@ -27,6 +27,8 @@ from .ports import Port, parse_port
 
 _TIMEOUT = 30
 """Seconds of a grant of fwknopd, where nothing else is said."""
+_LONGEST = 300
+"""The most that a client of it gets by --fw-timeout, where nothing else is said."""
 _PLACEHOLDER = "__CHANGEME__"
 _SIGNERS = {"GPG_FINGERPRINT_ID", "GPG_REMOTE_ID"}
 
@@ -65,9 +67,19 @@ class _UnableError(Exception):
 
 
 def import_stanzas(
-    stanzas: Iterable[Stanza], outside: Iterable[Line], grant_ports: tuple[Port, ...]
+    stanzas: Iterable[Stanza],
+    outside: Iterable[Line],
+    grant_ports: tuple[Port, ...],
+    max_lifetime: int,
 ) -> tuple[list[NewUser], list[Left]]:
-    """Return a user for each stanza, and what could not be carried over."""
+    """Return a user for each stanza, and what could not be carried over.
+
+    Args:
+        stanzas: those of access.conf.
+        outside: its lines before the first of them.
+        grant_ports: what the configuration has.
+        max_lifetime: the same, in seconds; what fwknopd does by default is cut to it.
+    """
     users: list[NewUser] = []
     left = [Left(line, "is in no stanza: SOURCE comes first") for line in outside]
     for number, stanza in enumerate(stanzas, 1):
@@ -79,7 +91,7 @@ def import_stanzas(
         ]
         try:
             if not decisive:
-                users.append(_user(stanza, number, taken, grant_ports))
+                users.append(_user(stanza, number, taken, grant_ports, max_lifetime))
         except _UnableError as error:
             decisive.append(error.left)
         told = {one.line for one in decisive}
@@ -131,14 +143,19 @@ def _left(stanza: Stanza) -> Iterator[Left]:
 
 
 def _user(
-    stanza: Stanza, number: int, taken: set[str], grant_ports: tuple[Port, ...]
+    stanza: Stanza,
+    number: int,
+    taken: set[str],
+    grant_ports: tuple[Port, ...],
+    max_lifetime: int,
 ) -> NewUser:
     # As in fwknopd, the last one counts.
     last = {line.name: line for line in stanza}
     key = _key_tables(last, stanza[0])
     user = _name(last.get("REQUIRE_USERNAME"), number, taken)
     lifetime = _seconds(last.get("FW_ACCESS_TIMEOUT"), _TIMEOUT)
-    longest = max(_seconds(last.get("MAX_FW_TIMEOUT"), lifetime), lifetime)
+    most = _seconds(last.get("MAX_FW_TIMEOUT"), min(_LONGEST, max_lifetime))
+    longest = max(most, lifetime)
     lines = [
         f"# User {user} of spasshd, from {_comment(stanza[0])}.",
         "# See spasshd.toml(5); 'spasshd reload' takes changes over.",
@@ -152,7 +169,6 @@ def _user(
         "# fwknopd takes any address from a packet; false is narrower, if clients say",
         "# the address that they have on the way to this server, or none.",
         "any_address = true",
-        'widths = ["address"]  # fwknop has no word for a source port',
     ]
     lines += _expires(last)
     text = "\n".join([*lines, "", *key, ""])

@@ -28,7 +28,9 @@ def run(options: Namespace) -> int:
         if line.name == "ACCESS_FILE":
             access = _access_file(options.directory, line.value)
     wanted, left = import_conf(conf)
-    users, more = import_stanzas(*read_access(access, files), settings.grant_ports)
+    users, more = import_stanzas(
+        *read_access(access, files), settings.grant_ports, settings.max_lifetime
+    )
     left += more
     for one in left:
         print(events.printable(f"left: {one}"))

@@ -47,7 +47,7 @@ def _access(text: str) -> None:
         stanzas = read_access("access.conf", files)
     except ConfigError:
         return
-    users, left = import_stanzas(*stanzas, CONF.grant_ports)
+    users, left = import_stanzas(*stanzas, CONF.grant_ports, 300)
     assert all(printable(str(one)).isprintable() for one in left)
     for user in users:
         assert tomllib.loads(user.text).keys() <= _KEYS

@@ -16,6 +16,7 @@ from unit.server.parties import CONFIG, SSH
 from spassh.protocol.fwknop.keys import Keys
 from spassh.protocol.fwknop.openpgp import Hmac
 from spassh_server import config
+from spassh_server.firewall import Width
 from spassh_server.fwknop_access import Files, read_access, read_lines
 from spassh_server.fwknop_import import import_conf, import_stanzas
 from spassh_server.fwknop_keys import FwknopGnupgKey
@@ -40,7 +41,7 @@ BASIC = f"SOURCE ANY\nKEY_BASE64 {KEY_BASE64}\nHMAC_KEY_BASE64 {HMAC_KEY_BASE64}
 def users(text: str) -> tuple[dict[str, User], list[str]]:
     """Return the users as the daemon reads them, and what is left, without secrets."""
     files = Files(lambda _: text, lambda _: [])
-    made, left = import_stanzas(*read_access("a", files), CONF.grant_ports)
+    made, left = import_stanzas(*read_access("a", files), CONF.grant_ports, 86_400)
     read = {one.name: parse_user(one.name, one.text, one.name, CONF) for one in made}
     return read, [str(one) for one in left]
 
@@ -59,7 +60,10 @@ def test_a_stanza_is_a_user() -> None:
     made = user("")
     assert made.name == "fwknop-1"
     assert made.ports == {SSH}
-    assert (made.lifetime, made.max_lifetime) == (30, 30)
+    # Those of fwknopd.
+    assert (made.lifetime, made.max_lifetime) == (30, 300)
+    # A client that names its source port, as ours does later, is let in by that.
+    assert made.widths == {Width.FLOW, Width.ADDRESS}
     assert (made.sources, made.any_address, made.expires) == ((), True, 0)
     assert [key.keys for key in made.fwknop] == [KEYS]
     assert left("") == []
@@ -76,6 +80,25 @@ def test_everything_that_has_a_counterpart_is_carried_over() -> None:
     assert made.fwknop[0].keys == KEYS._replace(hmac_digest="sha3_512")
     assert made.expires == 1_924_905_600_000
     assert made.ports == {SSH, Port(17, 53)}
+
+
+@pytest.mark.parametrize(
+    ("lines", "most", "expected"),
+    [
+        ("", 120, (30, 120)),
+        ("FW_ACCESS_TIMEOUT 200\n", 120, (200, 200)),
+        ("MAX_FW_TIMEOUT 200\n", 120, (30, 200)),
+        ("MAX_FW_TIMEOUT 0\n", 120, (30, 120)),
+    ],
+)
+def test_what_fwknopd_does_by_default_is_cut_and_what_it_was_told_is_needed(
+    lines: str, most: int, expected: tuple[int, int]
+) -> None:
+    files = Files(lambda _: BASIC + lines, lambda _: [])
+    made, _ = import_stanzas(*read_access("a", files), CONF.grant_ports, most)
+    read = parse_user("x", made[0].text, "x", CONF)
+    assert (read.lifetime, read.max_lifetime) == expected
+    assert made[0].lifetime == expected[1]
 
 
 def test_passphrases_stay_what_they_are() -> None:
