@@ -194,6 +194,18 @@ def test_who_cannot_be_let_in_is_told(lab: Lab) -> None:
         assert findings["users"][0]["seen"] == "not allowed in now: ada"
 
 
+def test_who_has_to_sign_and_cannot_is_told(lab: Lab) -> None:
+    with running(lab) as spasshd:
+        set_lines(spasshd, "ada", 'format = "gnupg"', f'gnupg = ["{"AB" * 20}"]')
+        _, findings = doctor(spasshd)
+        (found,) = (one for one in findings["users"] if "ada has to" in one["seen"])
+        assert (found["result"], found["seen"]) == (
+            "warning",
+            "ada has to sign, and cannot",
+        )
+        assert found["remedy"] == "'spasshd user add --gnupg' makes gnupg_dir"
+
+
 def test_a_store_of_somebody_else_is_told_with_what_mends_it(lab: Lab) -> None:
     with running(lab) as spasshd:
         store = os.path.join(spasshd.directory, "state")

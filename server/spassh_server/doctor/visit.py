@@ -26,6 +26,7 @@ from ..mistakes import (
     missing_interfaces,
     unusable_widths,
     with_open_invites,
+    without_gpg,
 )
 from ..systemd import is_service_manager
 from ..toml import ConfigError
@@ -79,6 +80,9 @@ def visit(settings: Config) -> Iterator[Finding]:
     users, broken = read_users(settings)
     everybody = list(users.by_name.values())
     yield from judge_users(settings, everybody, broken, now_ms(), commands)
+    for warning in without_gpg(settings, everybody)[:MOST_NAMED]:
+        what, _, remedy = warning.partition(": ")
+        yield Finding("users", Result.WARNING, what, remedy)
     yield from judge_invites(with_open_invites(everybody, now_ms()))
 
     state, strange = None, ""
