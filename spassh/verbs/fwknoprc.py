@@ -86,11 +86,11 @@ class Left(NamedTuple):
 
     line: Line
     why: str
-    is_decisive: bool = False
-    """Whether a whole stanza was left out because of it."""
+    stanza: str = ""
+    """The one that was left out because of it; the line may be in the default one."""
 
     def __str__(self) -> str:
-        whole = ", so the stanza is left out" if self.is_decisive else ""
+        whole = f", so [{self.stanza}] is left out" if self.stanza else ""
         return f"{self.line.number}: {self.line.name}: {self.why}{whole}"
 
 
@@ -108,7 +108,7 @@ class _UnableError(Exception):
 
     def __init__(self, line: Line, why: str) -> None:
         super().__init__(why)
-        self.left = Left(line, why, is_decisive=True)
+        self.line, self.why = line, why
 
 
 def convert(text: str, login: str) -> tuple[list[NewProfile], list[Left]]:
@@ -131,7 +131,7 @@ def convert(text: str, login: str) -> tuple[list[NewProfile], list[Left]]:
         try:
             profiles.append(_profile(name, stanza, login, profiles))
         except _UnableError as error:
-            left.append(error.left)
+            left.append(Left(error.line, error.why, name or "without a name"))
     return profiles, left
 
 
@@ -166,9 +166,15 @@ def _profile(
     nowhere = next(iter(stanza.values()), Line(0, name, ""))
     if server is None:
         raise _UnableError(nowhere, "no SPA_SERVER")
-    hosts = tuple(dict.fromkeys((_host(server), *_host_names(name))))
+    address = _host(server)
     taken = {host.lower() for one in others for host in one.hosts}
-    if not taken.isdisjoint(host.lower() for host in hosts):
+    # Several stanzas may be for one server: those behind the first have their names.
+    hosts = tuple(
+        host
+        for host in dict.fromkeys((address, *_host_names(name)))
+        if host.lower() not in taken
+    )
+    if not hosts:
         raise _UnableError(server, "another stanza is for this host, and was taken")
     lines = [
         f"# From [{name}] of .fwknoprc. spassh.toml(5) explains the keys."
@@ -183,12 +189,15 @@ def _profile(
         if not _NUMBER.fullmatch(port.value):
             raise _UnableError(port, "is no port")
         lines.append(f"port = {int(port.value)}")
+    if hosts != (address,):
+        # No name server knows what the stanza is called.
+        lines.append(f"name = {toml_string(address)}")
     lines += _keys(stanza, nowhere)
     try:
         lines += way_lines(stanza)
     except NoWayError as error:
         raise _UnableError(stanza[error.name], str(error)) from error
-    lines += _nat(stanza, hosts[0])
+    lines += _nat(stanza, address)
     return NewProfile(hosts[0].lower(), "\n".join([*lines, ""]), hosts)
 
 

@@ -60,7 +60,12 @@ def run(file: str, names: list[str], *, force: bool, passphrase_file: str = "") 
             "its key is for whoever has seen it: where you may run spasshd,"
             f" 'spassh enroll {invite.address}' replaces it by one of your own"
         )
-    _say("ssh uses it with these lines in ~/.ssh/config, once for all hosts:")
+    tell_block("it")
+
+
+def tell_block(what: str) -> None:
+    """Say how ssh comes to use `what`: no importing changes its configuration."""
+    _say(f"ssh uses {what} with these lines in ~/.ssh/config, once for all hosts:")
     _say(indent(BLOCK, "    ").rstrip("\n"))
 
 

@@ -7,7 +7,7 @@ from ..errors import ProfileError, SpasshError, lower_reason
 from ..private import PrivateFile, config_home, shell_word
 from ..profile import Profile, parse_profile, profiles_directory
 from .fwknoprc import NewProfile, convert
-from .import_ import check_others
+from .import_ import check_others, tell_block
 from .saying import say
 from .writing import create_file, make_directory
 
@@ -37,7 +37,8 @@ def run(file: str) -> bool:
     for new, profile in zip(made, profiles, strict=True):
         create_file(profile.path, new.text)
         say(f"wrote {profile.path} for {' '.join(profile.hosts)}")
-    return not any(one.is_decisive for one in left)
+    tell_block("them")
+    return not any(one.stanza for one in left)
 
 
 def _read(file: str) -> str:

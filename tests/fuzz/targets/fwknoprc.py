@@ -15,7 +15,7 @@ _KEYS = {
     *("hmac_key_base64", "hmac_digest_type", "digest_type", "allow_ip"),
     *("nat_access", "nat_local", "gnupg_key", "gnupg_server"),
     *("transport", "spoof_source", "http_user_agent", "rand_port", "source_port"),
-    "resolve_url",
+    *("resolve_url", "name"),
 }
 
 

@@ -37,7 +37,8 @@ def profile(lines: str) -> Profile:
 def test_a_stanza_is_a_profile() -> None:
     (one,), left = profiles(BASIC)
     assert one.path == "/gate.example.toml"
-    assert one.hosts == ("gate.example", "gate")
+    # Where the server is, no name server says of a name that the stanza alone has.
+    assert (one.hosts, one.name) == (("gate.example", "gate"), "gate.example")
     assert (one.user, one.port) == ("me", 62201)
     assert one.fwknop is not None
     assert one.fwknop.keys == Keys(b"ABC")
@@ -196,7 +197,7 @@ def test_a_stanza_that_would_knock_in_another_way_is_left_out(
     assert read == []
     (one,) = left
     assert one.startswith(f"4: {why}")
-    assert one.endswith(", so the stanza is left out")
+    assert one.endswith(", so [gate] is left out")
 
 
 SIGNER, RECIPIENT = "AB" * 20, "01" * 20
@@ -240,7 +241,7 @@ def test_a_key_that_could_be_another_is_not_carried_over(lines: str, why: str) -
     read, (left,) = profiles(BASIC + lines)
     assert read == []
     assert left.startswith(why)
-    assert left.endswith(", so the stanza is left out")
+    assert left.endswith(", so [gate] is left out")
 
 
 @pytest.mark.parametrize(
@@ -270,18 +271,36 @@ def test_a_way_of_icmp_that_fwknop_would_not_take_is_left_out(
 def test_a_stanza_without_a_server_or_a_key_is_left_out() -> None:
     assert profiles(f"[a]\n{KEY}") == (
         [],
-        ["2: KEY_BASE64: no SPA_SERVER, so the stanza is left out"],
+        ["2: KEY_BASE64: no SPA_SERVER, so [a] is left out"],
     )
     read, (left,) = profiles("[a]\nSPA_SERVER a\n")
     assert read == []
     assert left.startswith("2: SPA_SERVER: no KEY and no KEY_BASE64")
-    assert profiles("[a]\n")[1] == ["0: a: no SPA_SERVER, so the stanza is left out"]
+    assert profiles("[a]\n")[1] == ["0: a: no SPA_SERVER, so [a] is left out"]
+    assert profiles("[]\n")[1][0].endswith(", so [without a name] is left out")
 
 
-def test_two_stanzas_for_one_host_are_one_profile() -> None:
-    read, left = profiles(BASIC + f"[again]\nSPA_SERVER Gate.example\n{KEY}")
+def test_of_two_stanzas_for_one_host_the_second_is_called_by_its_name() -> None:
+    read, left = profiles(f"[default]\nSPA_SERVER 192.0.2.1\n[a]\n{KEY}[b]\n{KEY}")
+    assert [(one.path, one.hosts, one.name) for one in read] == [
+        ("/192.0.2.1.toml", ("192.0.2.1", "a"), "192.0.2.1"),
+        ("/b.toml", ("b",), "192.0.2.1"),
+    ]
+    assert left == []
+
+
+def test_a_second_stanza_for_one_host_whose_name_is_no_hosts_is_left_out() -> None:
+    read, left = profiles(BASIC + f"[a b]\nSPA_SERVER Gate.example\n{KEY}")
     assert len(read) == 1
-    assert left[0].startswith("5: SPA_SERVER: another stanza is for this host")
+    what = "5: SPA_SERVER: another stanza is for this host, and was taken"
+    assert left == [f"{what}, so [a b] is left out"]
+
+
+def test_nat_leads_to_the_server_also_where_another_stanza_has_its_name() -> None:
+    text = f"[again]\nSPA_SERVER gate.example\nNAT_LOCAL Y\n{KEY}"
+    _, second = profiles(BASIC + text)[0]
+    assert second.fwknop is not None
+    assert second.fwknop.target == ("gate.example", 22)
 
 
 def test_a_line_of_blanks_behind_a_bracket_is_read_in_no_time() -> None:
@@ -330,6 +349,10 @@ def test_profiles_are_written_for_their_owner_alone(
     assert capsys.readouterr().out.splitlines() == [
         f"left: {file}:4: FW_TIMEOUT: spassh knock --for",
         f"wrote {path} for gate.example gate",
+        "ssh uses them with these lines in ~/.ssh/config, once for all hosts:",
+        "    Host *",
+        "        ProxyCommand spassh proxy --fdpass -- %h %p",
+        "        ProxyUseFdpass yes",
     ]
     assert path.stat().st_mode & 0o777 == 0o600
     found = find(home.path, Wanted("gate"))
