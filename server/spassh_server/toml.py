@@ -51,7 +51,12 @@ class Table:
         for key in self._values:
             if key not in known:
                 near = get_close_matches(key, known, 1)
-                hint = f"did you mean '{near[0]}'?" if near else "take it out"
+                hint = "take it out"
+                if self._place[0]:
+                    # What is appended to a file is in its last table.
+                    hint += ", or to above the first table if it is a key of the file"
+                if near:
+                    hint = f"did you mean '{near[0]}'?"
                 raise self.error(key, "unknown key", hint)
 
     def integer(self, key: str, default: int, least: int, most: int) -> int:

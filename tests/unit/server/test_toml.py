@@ -115,6 +115,17 @@ def test_an_unknown_key_that_resembles_nothing_has_to_go() -> None:
     assert caught.value.hint == "take it out"
 
 
+def test_an_unknown_key_in_a_table_may_be_one_of_the_file() -> None:
+    (inner,) = table('[[command]]\nname = "x"\nfwknop = true\n').tables("command", 9)
+    with pytest.raises(ConfigError) as caught:
+        inner.only(["name"])
+    hint = "take it out, or to above the first table if it is a key of the file"
+    assert (str(caught.value), caught.value.hint) == (
+        f"{PATH}:3: fwknop: unknown key",
+        hint,
+    )
+
+
 def test_known_keys_pass() -> None:
     table("a = 1\nb = 2").only(["a", "b", "c"])
 
