@@ -166,6 +166,8 @@ class Listener:
                 self._ping()
                 self._end_with_files()
             self._store.sync()
+            # Who ends a whole group of processes sends a second one, to the other half.
+            signal.set_wakeup_fd(-1)
         self._notifier.send("STOPPING=1")
         events.say("stopped")
         if self._damage is not None:

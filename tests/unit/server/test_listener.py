@@ -812,6 +812,22 @@ class TestTheLoop:
 
         assert in_child(work) == ["READY=1", "STOPPING=1"]
 
+    def test_a_second_signal_finds_no_socket_that_is_closed(self, rig: Rig) -> None:
+        """It would be a traceback on standard error."""
+
+        def work() -> int:
+            def frames() -> Iterator[bytes]:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return iter(())
+
+            self.make_ready(rig)
+            rig.capture.frames = frames  # type: ignore[method-assign]
+            rig.capture.put()
+            rig.listener.serve()
+            return signal.set_wakeup_fd(-1)
+
+        assert in_child(work) == -1
+
     def test_ends_at_the_verb(self, rig: Rig) -> None:
         def work() -> list[object]:
             def frames() -> Iterator[bytes]:
