@@ -138,6 +138,8 @@ class Knocked(NamedTuple):
     complaints: Sequence[Complaint] = ()
     seen: Seen | None = None
     """What the server saw; None if it could not be asked."""
+    is_of_fwknop: bool = False
+    """Whether the profile is for an fwknopd, which may capture at an open port."""
 
 
 def judge_udp(knocked: Knocked, host: str) -> Finding:
@@ -166,11 +168,15 @@ def judge_udp(knocked: Knocked, host: str) -> Finding:
         return Finding("udp", _PROBLEM, seen, remedy, data)
     refusals = [one for one in knocked.complaints if one.is_refusal]
     if refusals:
-        seen = (
-            f"{port} gets to {refusals[0].address}, which refuses it: spasshd does not"
-            " run there, or protects nothing"
-        )
-        return Finding("udp", _WARNING, seen, f"on {host}: spasshd doctor", data)
+        seen = f"{port} gets to {refusals[0].address}, which refuses it: "
+        remedy, result = f"on {host}: spasshd doctor", _WARNING
+        if knocked.is_of_fwknop:
+            seen += "an fwknopd that captures at this port hears it all the same"
+            remedy = f"on {host}: see the log of fwknopd, and its PCAP_FILTER"
+            result = _UNKNOWN
+        else:
+            seen += "spasshd does not run there, has another port, or protects nothing"
+        return Finding("udp", result, seen, remedy, data)
     seen = f"whether {port} gets to {host} cannot be told from here"
     remedy = (
         f"on {host}: tcpdump -n -i any udp port {knocked.port}; meanwhile here:"

@@ -287,7 +287,13 @@ class Visit:
         name = self._target.host
         there, tried = self._look_there(key)
         if key:
-            knocked = Knocked(key.profile.port, self._openings, complaints, there.seen)
+            knocked = Knocked(
+                key.profile.port,
+                self._openings,
+                complaints,
+                there.seen,
+                key.profile.fwknop is not None,
+            )
             yield judge_udp(knocked, name)
             if there.seen:
                 yield from judge_access(there.seen, name, self._said)

@@ -222,9 +222,20 @@ UNKNOWN = (
                 "warning",
                 (
                     "udp/62201 gets to 192.0.2.1, which refuses it: spasshd does not"
-                    " run there, or protects nothing"
+                    " run there, has another port, or protects nothing"
                 ),
                 "on server: spasshd doctor",
+            ),
+        ),
+        (
+            Knocked(62201, [OPEN], [REFUSED], is_of_fwknop=True),
+            (
+                "unknown",
+                (
+                    "udp/62201 gets to 192.0.2.1, which refuses it: an fwknopd that"
+                    " captures at this port hears it all the same"
+                ),
+                "on server: see the log of fwknopd, and its PCAP_FILTER",
             ),
         ),
         (
