@@ -61,12 +61,20 @@ def unusable_widths(firewall: Firewall, users: Iterable[User]) -> list[str]:
 
 def without_gpg(settings: Config, users: Iterable[User]) -> list[str]:
     """Name the users whose requests have to be signed, where nobody can see that."""
-    if os.path.isdir(settings.gnupg_dir):
-        return []
     hints = (
         "'spasshd user add --gnupg' makes gnupg_dir",
         "see CLIENTS OF FWKNOP in spasshd.toml(5)",
     )
+    path = settings.gnupg_dir
+    try:
+        if os.path.isdir(path):
+            account = find_account(settings)
+            if os.stat(path).st_uid == account.uid:
+                return []
+            # Who has filled it as root has forgotten whose it is.
+            hints = (f"chown -R {account.uid}:{account.gid} {path}",) * 2
+    except (OSError, ConfigError):
+        return []  # It has just gone, or there is no account, which is told elsewhere.
     # The key that is made there is of no use for fwknop.
     return [
         f"{user.name} has to sign, and cannot: {hints[bool(user.fwknop_gnupg)]}"

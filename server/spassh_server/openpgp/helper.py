@@ -229,7 +229,9 @@ def _serve(sock: socket.socket, path: str, home: str) -> None:
     recipient = gpg.server_key()
     if not recipient:
         raise GpgError(
-            f"there is no secret key in {home}", "'spasshd user add --gnupg' makes one"
+            f"there is no secret key in {home}",
+            "see that it is all the listener's own; 'spasshd user add --gnupg' makes"
+            " one, and for clients of fwknop see spasshd.toml(5)",
         )
     _agent("--launch", home)
     try:

@@ -19,12 +19,13 @@ from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.invite import decode_invite
 from spassh.protocol.keys import PUBLIC, encode_key
 from spassh_server import config
+from spassh_server.accounts import Account
 from spassh_server.control import socket_path
 from spassh_server.firewall import ActiveGrant, Grant, Width
 
 pytest.importorskip("scapy.libs.winpcapy")
 
-from spassh_server import cli
+from spassh_server import cli, mistakes
 from spassh_server.daemon import DaemonError
 from spassh_server.libpcap import CaptureError
 from spassh_server.listener import GranterGoneError
@@ -502,7 +503,7 @@ class TestCheck:
         assert (code, found) == (0, [f"warning: {one}" for one in warnings])
 
     def test_warns_of_users_who_have_to_sign_where_nobody_can_see_that(
-        self, spasshd: Spasshd
+        self, spasshd: Spasshd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         signing = f"format = 'gnupg'\ngnupg = ['{'AB' * 20}']\n"
         spasshd.user("ada", signing + key_table(1))
@@ -520,7 +521,15 @@ class TestCheck:
         spasshd.user("cyn", f"[[key]]\n{fwknop}")
         warning = "cyn has to sign, and cannot: see CLIENTS OF FWKNOP in"
         assert warning in spasshd("check")[1]
-        os.mkdir(config.load(str(spasshd.path)).gnupg_dir)
+        path = config.load(str(spasshd.path)).gnupg_dir
+        os.mkdir(path)
+        own = Account(os.getuid(), os.getgid())
+        # As who has filled it as root leaves it.
+        others = Account(own.uid + 1, 7)
+        monkeypatch.setattr(mistakes, "find_account", lambda _: others)
+        warning = f"cyn has to sign, and cannot: chown -R {others.uid}:7 {path}\n"
+        assert warning in spasshd("check")[1]
+        monkeypatch.setattr(mistakes, "find_account", lambda _: own)
         assert "has to sign" not in spasshd("check")[1]
 
     @pytest.mark.usefixtures("firewall")
