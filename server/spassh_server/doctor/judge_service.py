@@ -45,7 +45,10 @@ def judge_configuration(
         remedy = "without a grant, from another host: nc -vz -w 5 ADDRESS 22"
         return [Finding("configuration", _UNKNOWN, seen, remedy, data)]
     if not protect:
-        seen = f"{settings.path}: no port is protected, so everybody reaches them all"
+        seen = (
+            f"{settings.path}: no port is protected, so everybody reaches them all,"
+            " unless another firewall drops"
+        )
         protecting = commands.spasshd("protect tcp/22")
         remedy = f"{protecting}; or with proof, from a client: spassh lock"
         return [Finding("configuration", _WARNING, seen, remedy, data)]

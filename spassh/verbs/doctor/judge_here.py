@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from ...fwknop_way import ICMP, UDP, UDP_RAW
 from ...private import shell_word
 from ...profile import Profile
 from ...protocol.finding import Finding, Result, Value
@@ -84,10 +85,23 @@ def _judge_other(
     return _PROBLEM, "is reached by ssh itself, which does not knock", remedy
 
 
+def _where(profile: Profile) -> str:
+    """Say where knocks go, and how if that is not the usual way."""
+    way = profile.fwknop.way if profile.fwknop else None
+    if way is None:
+        return f"udp/{profile.port}"
+    if way.transport == ICMP:
+        return ICMP
+    port = "any" if way.rand_port else str(profile.port)
+    if way.transport == UDP:
+        return f"udp/{port}"
+    protocol = "udp" if way.transport == UDP_RAW else "tcp"
+    return f"{protocol}/{port} by {way.transport}"
+
+
 def judge_profile(profile: Profile) -> Finding:
     """Say which profile it is."""
-    port = f"udp/{profile.port}"
-    seen = f"{profile.path}: as user {profile.user}, knocks go to {port}"
+    seen = f"{profile.path}: as user {profile.user}, knocks go to {_where(profile)}"
     data: Mapping[str, Value] = {
         "path": profile.path,
         "user": profile.user,

@@ -168,14 +168,19 @@ def judge_udp(knocked: Knocked, host: str) -> Finding:
         return Finding("udp", _PROBLEM, seen, remedy, data)
     refusals = [one for one in knocked.complaints if one.is_refusal]
     if refusals:
-        seen = f"{port} gets to {refusals[0].address}, which refuses it: "
+        there = refusals[0].address
         remedy, result = f"on {host}: spasshd doctor", _WARNING
+        seen = (
+            f"{port} gets to {there}, which refuses it: spasshd does not run there,"
+            " has another port, or protects nothing"
+        )
         if knocked.is_of_fwknop:
-            seen += "an fwknopd that captures at this port hears it all the same"
             remedy = f"on {host}: see the log of fwknopd, and its PCAP_FILTER"
             result = _UNKNOWN
-        else:
-            seen += "spasshd does not run there, has another port, or protects nothing"
+            seen = (
+                f"{port} gets to {there}, which refuses it: an fwknopd that captures"
+                " at this port hears it all the same"
+            )
         return Finding("udp", result, seen, remedy, data)
     seen = f"whether {port} gets to {host} cannot be told from here"
     remedy = (

@@ -5,6 +5,7 @@ import socket
 import pytest
 from unit.client.parties import PROFILE
 
+from spassh.profile import parse_profile
 from spassh.protocol.finding import Finding, Result
 from spassh.resolve import Address
 from spassh.verbs.doctor.files import Place
@@ -140,6 +141,23 @@ def test_the_profile_is_told_without_its_secrets() -> None:
     assert not any(
         key in repr(finding) for key in (PROFILE.server, PROFILE.psk, PROFILE.secret)
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "where"),
+    [
+        ("port = 7", "udp/7"),
+        ("rand_port = true", "udp/any"),
+        ('transport = "http"\nport = 80', "tcp/80 by http"),
+        ('transport = "tcp-raw"\nrand_port = true', "tcp/any by tcp-raw"),
+        ('transport = "udp-raw"', "udp/62201 by udp-raw"),
+        ('transport = "icmp"', "icmp"),
+    ],
+)
+def test_how_knocks_travel_to_an_fwknopd_is_told(lines: str, where: str) -> None:
+    text = f'hosts = ["a"]\nuser = "u"\nformat = "fwknop"\nkey = "k"\n{lines}\n'
+    seen = judge_profile(parse_profile("/a.toml", text)).seen
+    assert seen == f"/a.toml: as user u, knocks go to {where}"
 
 
 def test_that_there_is_no_profile_is_told_and_perhaps_why() -> None:
