@@ -1,6 +1,7 @@
 """What holds for every test, and in which order and where they run."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ settings.register_profile(
     derandomize=not os.environ.get("SPASSH_SEARCH"),
 )
 settings.load_profile("suite")
+
+
+# A shell has programs in the background ignore these, and so does nohup(1). Programs
+# that a test starts, and then interrupts, would as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
