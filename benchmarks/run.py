@@ -72,7 +72,7 @@ class Bench:
         with self.network() as network:
             yield first_syn.measure(network, self.path, self.runs(100))
         with self.network() as network:
-            yield opening.measure(network, self.path, self.runs(30))
+            yield opening.measure(network, self.path, self.runs(80))
         with self.network() as network:
             yield flooded.measure(network, self.path, self.runs(3))
         with self.network() as network:

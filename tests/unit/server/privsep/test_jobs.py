@@ -453,8 +453,9 @@ class TestTheEnd:
     ) -> None:
         # The shell waits until its child is in a session of its own.
         ended = granter.run(
-            f"{fifo.take} setsid sh -c 'kill -USR1 $PPID; exec sleep 1000' & echo $!;"
-            " trap 'exit 0' USR1; while :; do wait; done"
+            f"trap 'exit 0' USR1; {fifo.take}"
+            " setsid sh -c 'kill -USR1 $PPID; exec sleep 1000' & echo $!;"
+            " while :; do wait; done"
         )
         pid = int(ended.output)
         try:
