@@ -25,17 +25,28 @@ def main() -> None:
     channel.request_exec(f"cat > {there}")
     with open(file, "rb") as source:
         while data := source.read(_CHUNK):
-            channel.write(data)
+            while data:
+                code, written = channel.write(data)
+                if code < 0:
+                    raise SystemExit(f"writing: {code}")
+                data = data[written:]
     channel.send_eof()
-    channel.read(0)
+    # What was sent is in the file when the program there has ended, and not before.
+    while not channel.is_eof():
+        channel.read(_CHUNK)
+    if channel.get_exit_status():
+        raise SystemExit("cat has failed")
     channel.close()
 
     channel = session.channel_new()
     channel.open_session()
     channel.request_exec(f"cat {there}")
     with open(back, "wb") as target:
-        while (got := channel.read(_CHUNK))[0] > 0:
-            target.write(got[1])
+        while not channel.is_eof():
+            size, data = channel.read(_CHUNK)
+            if size < 0:
+                raise SystemExit(f"reading: {size}")
+            target.write(data[:size])
     channel.close()
     session.disconnect()
 
