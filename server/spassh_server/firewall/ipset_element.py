@@ -4,13 +4,12 @@ A client waits for it, and to start ipset takes longer than all the rest.
 """
 
 import socket
-from contextlib import ExitStack
 from ipaddress import ip_address
 from struct import pack
 from typing import Final
 
 from .checks import check_seconds, check_user
-from .netlink import EXCLUSIVE, NETFILTER, Netlink, attribute, nested
+from .netlink import EXCLUSIVE, NETFILTER, Kept, attribute, nested
 
 _ADD: Final = 6 << 8 | 9
 _PROTOCOL_VERSION = 6
@@ -22,14 +21,10 @@ _IPSET_ERR_EXIST = 4103
 
 
 class Elements:
-    """A socket, which is opened when it is needed and stays."""
+    """The elements of our sets, by a socket that is kept."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._netlink: Netlink | None = None
-
-    def __del__(self) -> None:
-        self._stack.close()
+        self._socket = Kept(NETFILTER)
 
     def add(self, name: str, element: str, seconds: int, user: str) -> bool:
         """Add `element` of the form "address,protocol:port" to the set `name`.
@@ -40,13 +35,10 @@ class Elements:
         """
         body = render(name, element, seconds, user)
         try:
-            if self._netlink is None:
-                self._netlink = self._stack.enter_context(Netlink(NETFILTER))
-            answers = self._netlink.ask(_ADD, body, EXCLUSIVE)
+            answers = self._socket.open().ask(_ADD, body, EXCLUSIVE)
         except OSError as error:
             if error.errno != _IPSET_ERR_EXIST:
-                self._netlink = None
-                self._stack.close()
+                self._socket.close()
             return False
         return not answers
 

@@ -7,6 +7,7 @@ it may send and on how long it may take: what does not fit is an error.
 import errno
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from struct import Struct, pack, unpack_from
 from types import TracebackType
 from typing import Final, Self
@@ -118,6 +119,36 @@ class Netlink:
             raise OSError(errno.EMSGSIZE, "netlink: an answer is too long")
         if not sender:  # the kernel: other processes have a number
             yield from parse_messages(data)
+
+
+class Kept:
+    """A netlink socket that is opened when it is needed, and stays.
+
+    To close one takes time, and who is let in would wait for it.
+    """
+
+    def __init__(self, protocol: int) -> None:
+        self._protocol = protocol
+        self._stack = ExitStack()
+        self._netlink: Netlink | None = None
+
+    def __del__(self) -> None:
+        self._stack.close()
+
+    def open(self) -> Netlink:
+        """Return the socket.
+
+        Raises:
+            OSError: there can be none.
+        """
+        if self._netlink is None:
+            self._netlink = self._stack.enter_context(Netlink(self._protocol))
+        return self._netlink
+
+    def close(self) -> None:
+        """Close it: nobody knows what is left in it. The next use opens another."""
+        self._netlink = None
+        self._stack.close()
 
 
 def message(kind: int, flags: int, body: bytes, sequence: int = 0) -> bytes:

@@ -7,7 +7,6 @@ changed, as it has by each grant: a client would wait for that.
 """
 
 import errno
-from contextlib import ExitStack
 from struct import pack
 from typing import Final, NamedTuple
 
@@ -17,7 +16,7 @@ from .netlink import (
     CREATE,
     EXCLUSIVE,
     NETFILTER,
-    Netlink,
+    Kept,
     attribute,
     nested,
     parse_attributes,
@@ -43,14 +42,10 @@ class Element(NamedTuple):
 
 
 class Elements:
-    """A socket, which is opened when it is needed and stays: to close it takes time."""
+    """The elements of the sets of our table, by a socket that is kept."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._netlink: Netlink | None = None
-
-    def __del__(self) -> None:
-        self._stack.close()
+        self._socket = Kept(NETFILTER)
 
     def find(self, name: str, grant: Grant) -> Element | None:
         """Return what the table `name` has of `grant`, or None if it has none.
@@ -59,12 +54,13 @@ class Elements:
             FirewallError: the kernel does not say.
         """
         try:
-            (answer,) = self._open().ask(_GET_ELEMENT, render_query(name, grant))
+            query = render_query(name, grant)
+            (answer,) = self._socket.open().ask(_GET_ELEMENT, query)
             return parse_answer(answer)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return None
-            self._close()
+            self._socket.close()
             raise FirewallError(f"nftables: {error.strerror or error}") from error
         except ValueError as error:
             raise FirewallError("nftables: an answer makes no sense") from error
@@ -78,21 +74,14 @@ class Elements:
         """
         body = render_element(name, grant, seconds, user)
         try:
-            self._open().transact(_NFTABLES, _NEW_ELEMENT, CREATE | EXCLUSIVE, body)
+            self._socket.open().transact(
+                _NFTABLES, _NEW_ELEMENT, CREATE | EXCLUSIVE, body
+            )
         except OSError as error:
             if error.errno != errno.EEXIST:
-                self._close()
+                self._socket.close()
             return False
         return True
-
-    def _open(self) -> Netlink:
-        if self._netlink is None:
-            self._netlink = self._stack.enter_context(Netlink(NETFILTER))
-        return self._netlink
-
-    def _close(self) -> None:
-        self._netlink = None
-        self._stack.close()
 
 
 def render_query(name: str, grant: Grant) -> bytes:
