@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 LD_IMM: Final = 0x00
 LD_MEM: Final = 0x60
 LDB_ABS: Final = 0x30
+# Loads the length of the packet into A.
+LD_LEN: Final = 0x80
 # Loads into A: what is in the packet at the offset X + k.
 LD_IND: Final = 0x40
 LDH_IND: Final = 0x48
@@ -30,7 +32,9 @@ XOR_K: Final = 0xA4
 ADD_X: Final = 0x0C
 OR_X: Final = 0x4C
 XOR_X: Final = 0xAC
+# What is in A goes to X, or the other way around.
 TAX: Final = 0x07
+TXA: Final = 0x87
 # Jumps, all of them forward. Of the conditional ones, the offsets are single bytes.
 JA: Final = 0x05
 JEQ_K: Final = 0x15
@@ -39,6 +43,8 @@ JGE_K: Final = 0x35
 JEQ_X: Final = 0x1D
 # How many bytes of the packet to keep: 0 is to let it go.
 RET_K: Final = 0x06
+# The same, with as many bytes as A says.
+RET_A: Final = 0x16
 
 
 class Instruction(NamedTuple):

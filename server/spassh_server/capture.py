@@ -8,29 +8,17 @@ through. Nothing can be opened once the privileges are gone, and a capture of a 
 interface is deaf for ever after that was deleted; this one hears whatever appears.
 """
 
-import contextlib
 import ctypes
 import socket
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from struct import pack
 
 from scapy.libs import winpcapy as pcap
 
-from .bpf import Instruction, behind
-from .datagram import DLT_LINUX_SLL, DLT_LINUX_SLL2
-from .libpcap import (
-    ERRBUF,
-    CaptureError,
-    Handle,
-    error_text,
-    filter_expression,
-    lib,
-    spelled,
-)
+from . import capture_filter
+from .datagram import DLT_LINUX_SLL2
+from .libpcap import ERRBUF, CaptureError, Handle, error_text, lib
 from .limits import CAPTURE_BUFFER_BYTES, FRAMES_PER_TURN, SNAPLEN
-from .tag_filter import NETWORK, tag_filter
-from .transport_filter import transports_expression
 from .transports import Transport
 
 ANY = "any"
@@ -46,10 +34,6 @@ _REMEDIES = {
 
 # Where the header LINUX_SLL2 has the number of the interface.
 _SLL2_INDEX = slice(4, 8)
-
-# Linux has them; socket does not name them.
-_SO_ATTACH_FILTER = 26
-_SO_LOCK_FILTER = 44
 
 
 def open_captures(
@@ -104,7 +88,7 @@ class Capture:
 
         With `fwknop`, packets of fwknop are let through as well, and with `transports`
         those that come by these. With `tag_key`, the 8 bytes of PROTOCOL.md section
-        3.1, the kernel looks at the tag: see `tagged`.
+        3.1, the kernel looks at the tag: see `kept`.
 
         With `names`, frames of other interfaces than those are left out. It takes
         `any`, and the link type LINUX_SLL2: see whether `link` is that.
@@ -114,8 +98,6 @@ class Capture:
         """
         self.interface = interface
         self._names = frozenset(names)
-        self.tagged = False
-        """Whether the kernel lets no datagram through that has not the right tag."""
         errors = ctypes.create_string_buffer(ERRBUF)
         pointer = pcap.pcap_create(interface.encode(), errors)
         if not pointer:
@@ -123,10 +105,15 @@ class Capture:
         self._handle = Handle(interface, pointer)
         try:
             self._open()
-            datagrams = filter_expression(port, fwknop=fwknop)
-            others = transports_expression(transports) if transports else ""
-            self._filter(datagrams, others, tag_key, fwknop=fwknop)
-            self._lock_filter()
+            self.kept = capture_filter.install(
+                self._handle,
+                port,
+                fwknop=fwknop,
+                tag_key=tag_key,
+                transports=transports,
+            )
+            """What the kernel keeps from us."""
+            capture_filter.lock(self._handle)
         except BaseException:
             self.close()
             raise
@@ -151,68 +138,6 @@ class Capture:
             raise CaptureError(f"{self.interface}: {error_text(errors.value)}")
         if self.interface == ANY:
             pcap.pcap_set_datalink(pointer, DLT_LINUX_SLL2)
-
-    def _filter(
-        self, datagrams: str, others: str, tag_key: bytes, *, fwknop: bool
-    ) -> None:
-        link = self._handle.link
-        either = f"({datagrams}) or ({others})" if others else datagrams
-        program = self._compile(either)
-        if tag_key and link in NETWORK:
-            tag = tag_filter(link, tag_key, keep=SNAPLEN, fwknop=fwknop)
-            # What comes by other ways has no tag, and is never native.
-            rest = self._compile(others) if others else None
-            whole = behind(self._compile(datagrams), tag, rest)
-            self.tagged = self._kernel_takes(whole)
-            program = whole if self.tagged else program
-        self._handle.install(program)
-
-    def _compile(self, expression: str) -> list[Instruction]:
-        if self._handle.link in {DLT_LINUX_SLL, DLT_LINUX_SLL2}:
-            # What leaves this host is no knock for it. Other link types cannot tell.
-            expression = f"inbound and ({expression})"
-        return self._handle.compile(expression)
-
-    def _kernel_takes(self, program: Sequence[Instruction]) -> bool:
-        """Tell whether the kernel can have `program` as the filter of this capture.
-
-        If it cannot, libpcap would apply it here, behind a kernel that lets everything
-        through. The filter by port and size is much the better one then.
-        """
-        if sys.platform != "linux":
-            # The BSDs take 512 instructions.
-            return False
-        words = spelled(program)
-        # It is not the right one yet: libpcap moves its offsets where there are no
-        # headers of a link. But it is as long, and libpcap replaces it.
-        fprog = pack("HP", len(program), ctypes.addressof(words))
-        try:
-            with self._socket() as borrowed:
-                borrowed.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
-        except OSError:
-            # Too large for net.core.optmem_max, as a rule.
-            return False
-        return True
-
-    @contextlib.contextmanager
-    def _socket(self) -> Iterator[socket.socket]:
-        """Lend the socket that libpcap has on Linux.
-
-        Raises:
-            OSError: the descriptor is no socket.
-        """
-        fd = pcap.pcap_get_selectable_fd(self._handle.pointer)
-        borrowed = socket.socket(fileno=fd)
-        try:
-            yield borrowed
-        finally:
-            borrowed.detach()
-
-    def _lock_filter(self) -> None:
-        """Keep whoever takes this program over from reading all other traffic."""
-        # On another system than Linux the descriptor is no socket, or has no such lock.
-        with contextlib.suppress(OSError), self._socket() as borrowed:
-            borrowed.setsockopt(socket.SOL_SOCKET, _SO_LOCK_FILTER, 1)
 
     def fileno(self) -> int:
         """Return the descriptor that polls readable when a frame is there."""

@@ -136,9 +136,13 @@ def _open_captures(
     captures = open_captures(
         config.interfaces, port, fwknop=fwknop, tag_key=tag_key, transports=others
     )
-    if sys.platform == "linux" and not all(one.tagged for one in captures):
-        text = "this kernel does not check the tag of packets: see spasshd(8)"
-        events.say("warning", text=text)
+    if sys.platform == "linux":
+        if not all(one.kept.untagged for one in captures):
+            text = "this kernel does not check the tag of packets: see spasshd(8)"
+            events.say("warning", text=text)
+        elif not all(one.kept.copies for one in captures):
+            text = "this kernel does not count copies of packets: see spasshd(8)"
+            events.say("note", text=text)
     return captures
 
 

@@ -60,6 +60,13 @@ MAX_REPEATS: Final = 4096
 """Rejected packets that are known again by their bytes: some 2 MB of memory, and 8 if
 all of them were large."""
 
+MAX_COUNTED: Final = 32_768
+"""Packets that the kernel counts the copies of: some 2.5 MB of its memory. They all had
+the right tag. With more than these, those that were not seen for the longest go."""
+COPIES_THAT_PASS: Final = 8
+"""Copies of a packet that the kernel lets through, the genuine one among them, which is
+heard once at each of the interfaces that it passes: a port, a bond, a bridge."""
+
 SNAPLEN: Final = 2048
 """Bytes of a frame that libpcap keeps: the largest datagram and every header before."""
 CAPTURE_BUFFER_BYTES: Final = 4 * 1024 * 1024

@@ -9,7 +9,7 @@ read, as in `datagram`. IPv6 with extension headers does not come here: neither 
 filter of libpcap nor `datagram` lets it through.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from spassh.protocol.fwknop import openpgp
@@ -44,6 +44,8 @@ _UDP_LENGTH = 4
 
 # Words of the filter's memory: the state, what is read, and two for a while.
 _V0, _V1, _V2, _V3, _M0, _M1, _TAG, _LEFT, _HEADER = range(9)
+SEEN_BY_TAG: Final = range(_M0, _TAG + 1)
+"""Those with the eight bytes that the tag is of, and the tag, when a packet passes."""
 
 _PERIOD = 64
 """Sizes of fwknop's packets repeat after 48 bytes of ciphertext: three blocks."""
@@ -95,6 +97,11 @@ def tag_filter(
         *judge,
         *other,
     ]
+
+
+def passes_at(program: Sequence[Instruction]) -> int:
+    """Return which instruction of a `tag_filter` lets a right tag through."""
+    return next(at for at, one in enumerate(program) if one.code == bpf.RET_K and one.k)
 
 
 def _words(udp: int) -> Iterator[Instruction]:

@@ -15,6 +15,10 @@ from lab.programs import Spasshd
 from lab.site import Site
 from lab.syscalls import state
 
+from spassh.protocol.limits import ACCESS_DATAGRAM, TAG_SIZE
+from spassh_server import config
+from spassh_server.daemon import load_server_keys
+
 from .conftest import BIN_DIRS
 
 pytestmark = [pytest.mark.login, pytest.mark.netns]
@@ -40,6 +44,14 @@ def stopped(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def others_like(spasshd: Spasshd, count: int) -> Iterator[bytes]:
+    """Make datagrams that have the right tag, and all begin differently."""
+    gate = load_server_keys(config.load(spasshd.config)).gate
+    for _ in range(count):
+        body = os.urandom(ACCESS_DATAGRAM - TAG_SIZE)
+        yield gate.tag(body) + body
 
 
 @contextmanager
@@ -100,12 +112,50 @@ def test_a_flood_of_what_has_not_the_tag_takes_no_room_from_a_knock(
 
             # So many would have been too many, had the kernel let them through.
             with stopped(daemon.process.pid):
-                for _ in range(FLOOD):
-                    site.send(theirs, right)
+                for one in others_like(spasshd, FLOOD):
+                    site.send(theirs, one)
                 wait_for_the_wire(theirs, others)
             wait_for(lambda: spasshd.status()["capture_drops"], "some to be dropped")
             # And when it is over, the next knock is let in.
             wait_for(is_granted, "a knock after the flood to be granted")
+    finally:
+        daemon.stop()
+        spasshd.verb("stop", "--open")
+
+
+def test_a_flood_of_copies_takes_no_room_from_a_knock(
+    network: Network, tmp_path: Path
+) -> None:
+    """Recorded packets, and what begins like one and goes on as noise."""
+    spasshd = Spasshd(network.server, str(tmp_path / "spasshd"), "--protect", "tcp/22")
+    site = Site(network.server, SERVER4, spasshd)
+    alice = Knocker(spasshd, "alice")
+    daemon = spasshd.start()
+    if "does not count copies" in daemon.log:
+        pytest.skip("this kernel refuses bpf(2)")
+    recorded = [alice.seal() for _ in range(10)]
+    try:
+        with (
+            udp(network.stranger) as theirs,
+            udp(network.client) as hers,
+            arrivals(network.server) as others,
+        ):
+            for one in recorded:
+                assert site.outcome(hers, one) == "granted"
+            before = site.counters()
+            with stopped(daemon.process.pid):
+                for number in range(FLOOD):
+                    one = recorded[number % len(recorded)]
+                    forged = one[:12] + os.urandom(len(one) - 12)
+                    site.send(theirs, (one, forged)[number // 10 % 2])
+                wait_for_the_wire(theirs, others)
+                site.send(hers, alice.seal())
+                wait_for_the_wire(hers, others)
+            granted = before["granted"] + 1
+            wait_for(lambda: site.counters()["granted"] == granted, "the grant")
+            # Of each of them 7 more, and then the knock.
+            assert site.counters()["frames"] == before["frames"] + 71
+            assert spasshd.status()["capture_drops"] == 0
     finally:
         daemon.stop()
         spasshd.verb("stop", "--open")

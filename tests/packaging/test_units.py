@@ -166,8 +166,10 @@ def test_the_account_is_the_one_of_the_configuration() -> None:
 def test_every_capability_that_a_program_keeps_is_there() -> None:
     kept = {name for name in vars(sandbox) if name.startswith("CAP_")}
     assert {"CAP_NET_ADMIN", "CAP_NET_RAW"} <= kept
-    # What is more is for the start: to become somebody else, and to say so to exec.
+    # What is more is for the start: to open the capture, to become somebody else, and
+    # to say so to exec.
     assert set(values("CapabilityBoundingSet")) == kept | {
+        "CAP_BPF",
         "CAP_SETGID",
         "CAP_SETPCAP",
         "CAP_SETUID",

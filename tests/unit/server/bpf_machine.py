@@ -1,18 +1,19 @@
-"""Two machines for classic BPF: one after the kernel's filter.rst, and the kernel.
+"""Machines for classic BPF: one after the kernel's filter.rst, and the kernel.
 
-Both take frames as libpcap shows them, with the header of their link type.
+They take frames as libpcap shows them, with the header of their link type.
 """
 
 import operator
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from ctypes import addressof
-from struct import pack
 from typing import Final
 
+import pytest
+
+from spassh_server import ebpf, kernel_bpf
 from spassh_server.bpf import Instruction
-from spassh_server.libpcap import spelled
 
 _WORD = 0xFFFFFFFF
 _OPERATIONS: Final[dict[int, Callable[[int, int], int]]] = {
@@ -35,21 +36,18 @@ _COMPARISONS: Final[dict[int, Callable[[int, int], int]]] = {
 _SIZES = {0x00: 4, 0x08: 2, 0x10: 1}
 
 
-_SO_ATTACH_FILTER = 26
-
-
 class Kernel:
     """The filter of a socket: it sees what is sent there as a frame."""
 
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self._near = near
-        self._far = far
+        self.far = far
 
     def run(self, frame: bytes) -> int:
         """Return how many bytes of `frame` the kernel keeps, or 0."""
         self._near.send(frame)
         try:
-            return len(self._far.recv(1 << 16))
+            return len(self.far.recv(1 << 16))
         except BlockingIOError:
             return 0
 
@@ -61,13 +59,41 @@ def kernel(program: Sequence[Instruction]) -> Iterator[Kernel]:
     Raises:
         OSError: the kernel refuses the program.
     """
+    with _filtered() as one:
+        kernel_bpf.attach_classic(one.far, program)
+        yield one
+
+
+@contextmanager
+def kernel_with_maps(program: Sequence[ebpf.Instruction]) -> Iterator[Kernel]:
+    """Have the kernel of this host run `program`, of eBPF. It takes CAP_BPF.
+
+    Raises:
+        OSError: the kernel refuses the program.
+    """
+    with _filtered() as one:
+        loaded = kernel_bpf.load(program)
+        try:
+            kernel_bpf.attach(one.far, loaded)
+        finally:
+            os.close(loaded)
+        yield one
+
+
+@contextmanager
+def _filtered() -> Iterator[Kernel]:
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:
         far.setblocking(False)
-        words = spelled(program)
-        fprog = pack("HP", len(program), addressof(words))
-        far.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
         yield Kernel(near, far)
+
+
+def need_maps() -> None:
+    """Skip the test, with the reason, where the kernel gives us no map."""
+    try:
+        os.close(kernel_bpf.counts(4, 4, 1))
+    except OSError as error:
+        pytest.skip(f"bpf(2) is refused: {error}")
 
 
 class Outside(Exception):  # noqa: N818 - no error: the packet is let go
@@ -122,6 +148,8 @@ def _load(code: int, k: int, x: int, memory: dict[int, int], frame: bytes) -> in
         return k
     if mode == 0x60:
         return memory[k]
+    if mode == 0x80:
+        return len(frame)
     if mode == 0x20:
         return _bytes(frame, k, _SIZES[code & 0x18])
     assert mode == 0x40, hex(code)

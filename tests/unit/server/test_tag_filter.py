@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
-from unit.server.bpf_machine import kernel, run
+from unit.server.bpf_machine import kernel, kernel_with_maps, need_maps, run
 from unit.server.frames import LINKS, PACKETS, ipv4, ipv6, udp
 
 from spassh.protocol.fwknop import openpgp
@@ -17,6 +17,7 @@ from spassh.protocol.fwknop.packet import BODIES
 from spassh.protocol.packet import Gate
 from spassh_server import datagram
 from spassh_server.bpf import Instruction
+from spassh_server.ebpf import translate
 from spassh_server.tag_filter import NETWORK, tag_filter
 
 GATE = Gate(bytes(range(32)))
@@ -38,17 +39,20 @@ def flipped(data: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-@pytest.fixture(params=["machine", "kernel"])
+@pytest.fixture(params=["machine", "kernel", "kernel with maps"])
 def judged(request: pytest.FixtureRequest) -> Iterator[Callable[..., Judge]]:
     """Return what makes a judge of a program; there is one of each kind."""
-    with_kernel = request.param == "kernel"
-    if with_kernel and sys.platform != "linux":
+    if request.param != "machine" and sys.platform != "linux":
         pytest.skip("only Linux has SO_ATTACH_FILTER")
+    if request.param == "kernel with maps":
+        need_maps()
     with ExitStack() as stack:
 
         def judge_of(program: Sequence[Instruction]) -> Judge:
-            if with_kernel:
+            if request.param == "kernel":
                 return stack.enter_context(kernel(program)).run
+            if request.param == "kernel with maps":
+                return stack.enter_context(kernel_with_maps(translate(program))).run
             return lambda frame: run(program, frame)
 
         yield judge_of

@@ -28,7 +28,7 @@ def count():
     frames += len(last_bytes(capture))
     return frames
 hearing = listen_to_itself(["lo"], PORT, count, GATE)
-print(hearing == Hearing(heard=True, daemon_heard=True), frames, capture.tagged)
+print(hearing == Hearing(heard=True, daemon_heard=True), frames, capture.kept.untagged)
 """,
         "True 1 True\n",
     )
