@@ -95,7 +95,8 @@ class Listener:
         self._answers = select.poll()
         self._answers.register(granter, select.POLLIN)
         self._notifier = notifier
-        self._opener = NativeOpener(keys, Users([]))
+        tagged = all(isinstance(one, Capture) and one.kept.untagged for one in captures)
+        self._opener = NativeOpener(keys, Users([]), tagged=tagged)
         foreign = self._foreign_openers()
         transports = frozenset(config.fwknop_transports)
         self._world = World(

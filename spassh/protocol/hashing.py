@@ -17,19 +17,23 @@ _INNER = bytes(0x36 ^ byte for byte in range(256))
 _OUTER = bytes(0x5C ^ byte for byte in range(256))
 
 
-def _hmac(key: bytes, message: bytes) -> bytes:
-    """HMAC-BLAKE2s (RFC 2104) under a key of at most 64 bytes."""
-    block = key.ljust(_BLOCK, b"\0")
-    inside = blake2s(block.translate(_INNER) + message).digest()
-    return blake2s(block.translate(_OUTER) + inside).digest()
-
-
 def expand(chaining_key: bytes, material: bytes, outputs: int) -> list[bytes]:
-    """Derive `outputs` keys of 32 bytes (Noise section 4.3, which is RFC 5869)."""
-    secret = _hmac(chaining_key, material)
+    """Derive `outputs` keys of 32 bytes (Noise section 4.3, which is RFC 5869).
+
+    It is HMAC-BLAKE2s (RFC 2104) under keys of 32 bytes, most of it under the same one.
+    """
+    inner, outer = _pads(chaining_key)
+    inside = blake2s(inner + material).digest()
+    inner, outer = _pads(blake2s(outer + inside).digest())
     derived: list[bytes] = []
     output = b""
     for number in range(1, outputs + 1):
-        output = _hmac(secret, output + bytes([number]))
+        inside = blake2s(b"%b%b%c" % (inner, output, number)).digest()
+        output = blake2s(outer + inside).digest()
         derived.append(output)
     return derived
+
+
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    block = key.ljust(_BLOCK, b"\0")
+    return block.translate(_INNER), block.translate(_OUTER)

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
 else:
+    from _operator import itemgetter
 
     class NamedTuple(tuple):
         """A tuple with a name for each item, in the order of the annotations."""
@@ -20,10 +21,13 @@ else:
                 name: vars(cls)[name] for name in cls._fields if name in vars(cls)
             }
             for at, name in enumerate(cls._fields):
-                setattr(cls, name, property(lambda self, at=at: self[at]))
+                setattr(cls, name, property(itemgetter(at)))
 
         def __new__(cls, *values, **named):
             """Take the items in order, by name, or from the defaults."""
+            if len(values) == len(cls._fields) and not named:
+                # As most are made, and a server makes several for each packet.
+                return tuple.__new__(cls, values)
             given = dict(zip(cls._fields, values, strict=False))
             items = cls._field_defaults | given | named
             if len(values) + len(named) > len(given | named) or (

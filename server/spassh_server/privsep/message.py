@@ -62,6 +62,8 @@ NO_USERS_DIR: Final = 26
 
 FROM_GRANTER: Final = frozenset(range(READY, NO_USERS_DIR + 1))
 
+_EVERY_WIDTH = frozenset(Width)
+
 _HEAD = Struct("!BI")
 # seconds, protocol, port, address size, address, width, source port, user
 _GRANT = Struct("!IBHB16sBH32s")
@@ -281,7 +283,7 @@ def _decode_grant(data: bytes, number: int) -> GrantMessage:
         raise MessageError("address")
     if protocol not in {6, 17} or not port or not seconds:
         raise MessageError("port or lifetime")
-    if width not in frozenset(Width) or (width == Width.FLOW) != (source_port != 0):
+    if width not in _EVERY_WIDTH or (width == Width.FLOW) != (source_port != 0):
         raise MessageError("width")
     grant = Grant(address[:size], Port(protocol, port), Width(width), source_port)
     return GrantMessage(number, grant, seconds, _user(user))

@@ -200,6 +200,20 @@ def test_what_is_made_for_an_unknown_client_s_keys_opens_nothing() -> None:
     assert str(rejected(datagram)) == "unknown client key"
 
 
+def test_a_tag_that_the_kernel_has_checked_is_not_checked_again(
+    calls: Counter[str],
+) -> None:
+    """Nothing else is left out: whatever is wrong is refused as it is without."""
+    assert open_datagram(GOOD, KEYS, find_psk, tagged=True).request == REQUEST
+    assert calls["tag"] == 0
+    open_datagram(GOOD, KEYS, find_psk, tagged=False)
+    assert calls["tag"] == 1
+    for at in range(len(GOOD)):
+        changed = GOOD[:at] + bytes([GOOD[at] ^ 1]) + GOOD[at + 1 :]
+        with pytest.raises(NotOurs, match=r"^mac$"):
+            open_datagram(changed, KEYS, find_psk, tagged=True)
+
+
 def test_nobody_is_looked_up_before_the_client_key_decrypts() -> None:
     looked_up: list[bytes] = []
 
