@@ -30,6 +30,21 @@ class Entry(NamedTuple):
     """Its time, in milliseconds since 1970-01-01 UTC."""
 
 
+class OutsideWindow(Stale):
+    """Its time is outside the window around the server's clock."""
+
+    def __init__(self, late: int) -> None:
+        """Take by how much it comes late, in milliseconds; early is less than zero."""
+        super().__init__(late)
+        self.late = late
+
+    def __str__(self) -> str:
+        # Not before somebody asks: whoever sends old packets again fast has it raised
+        # for each, and few of them get into the log.
+        way = "behind" if self.late > 0 else "ahead"
+        return f"its clock is {abs(self.late) / 1000:.0f} s {way}"
+
+
 class ReplayMemory:
     """Remembers accepted datagrams. Pure: whoever calls it keeps the durable copy."""
 
@@ -96,10 +111,7 @@ class ReplayMemory:
             error.same_source = before[1] == source
             raise error
         if abs(now - entry.time) > WINDOW_MS:
-            late = (now - entry.time) / 1000
-            raise Stale(
-                f"its clock is {abs(late):.0f} s {'behind' if late > 0 else 'ahead'}"
-            )
+            raise OutsideWindow(now - entry.time)
         if entry.time <= max(self.floor, self.start):
             raise Stale("made before this server began to remember")
 
