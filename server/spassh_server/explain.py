@@ -237,9 +237,10 @@ def _keep_rules(
 ) -> Generator[Step, None, bool]:
     """Go through the rules, for each port that is asked for."""
     for request in (opened.request, *opened.others):
-        for rule in rules(opened._replace(request=request), datagram, now):
-            yield Step("policy", rule.kept, rule.demand if rule.kept else rule.broken)
-            if not rule.kept:
+        one = opened._replace(request=request)
+        for kept, demand, broken in rules(one, datagram, now):
+            yield Step("policy", kept, demand if kept else broken)
+            if not kept:
                 return False
     return True
 

@@ -51,17 +51,23 @@ class GrantQuota:
         A live grant may always be extended. One that the firewall refuses later counts
         all the same: it has cost the work, and its time is soon over.
         """
-        live = {one: end for one, end in self._ends.get(user, {}).items() if end > now}
-        self._ends[user] = live
-        if grant not in live and len(live) >= self._most:
-            return False
+        ends = self._ends.setdefault(user, {})
+        # Most live equally long, so what is over comes first. A long one may keep the
+        # others; then all are looked at when there is no room any more.
+        while ends and ends[first := next(iter(ends))] <= now:
+            del ends[first]
+        if grant not in ends and len(ends) >= self._most:
+            ends = {one: end for one, end in ends.items() if end > now}
+            self._ends[user] = ends
+            if len(ends) >= self._most:
+                return False
         self.extend(user, grant, seconds, now)
         return True
 
     def extend(self, user: str, grant: Grant, seconds: int, now: float) -> None:
         """Count `grant` for `seconds` from `now` on; never shorter than before."""
         ends = self._ends.setdefault(user, {})
-        ends[grant] = max(now + seconds, ends.get(grant, 0.0))
+        ends[grant] = max(now + seconds, ends.pop(grant, 0.0))
 
     def forget(self, user: str, address: bytes) -> None:
         """Count no more what was taken back: of a user, of an address, or else all."""

@@ -255,8 +255,8 @@ def refusals() -> set[str]:
         documentation |= {
             id(part)
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Rule"
-            for part in ast.walk(node.args[1])
+            if isinstance(node, ast.Tuple) and len(node.elts) == 3
+            for part in ast.walk(node.elts[1])
         }
         found |= {
             constant(node).strip()

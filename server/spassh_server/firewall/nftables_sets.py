@@ -128,7 +128,7 @@ def is_as_wanted(listed: dict[str, Any], wanted: Set) -> bool:
 
 def set_of(grant: Grant) -> str:
     """Return the name of the set that `grant` is in."""
-    return f"{_NAMES[grant.width]}{ip_address(grant.address).version}"
+    return f"{_NAMES[grant.width]}{4 if len(grant.address) == 4 else 6}"
 
 
 def render_grant(name: str, grant: Grant, seconds: int, user: str) -> str:

@@ -98,7 +98,7 @@ def test_every_step_of_a_genuine_packet_is_told() -> None:
         ),
         Step("replay", True, "not accepted before"),
         Step("time", True, "made 2025-12-31 23:59:58.500 UTC, 1.500 s ago"),
-        *(Step("policy", True, rule.demand) for rule in kept),
+        *(Step("policy", True, demand) for _, demand, _ in kept),
         Step(
             "grant",
             True,

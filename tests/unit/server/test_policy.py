@@ -516,9 +516,9 @@ def test_the_first_broken_rule_is_the_reason() -> None:
     )
     request = access(address=HERE6, port=2222)
     broken = [
-        rule.broken
-        for rule in rules(opened(request, who), datagram(), NOW)
-        if not rule.kept
+        wrong
+        for kept, _, wrong in rules(opened(request, who), datagram(), NOW)
+        if not kept
     ]
     assert broken == [
         "the user is not allowed in yet",
@@ -533,7 +533,7 @@ def test_the_first_broken_rule_is_the_reason() -> None:
 
 
 def test_every_rule_is_kept_by_what_is_granted() -> None:
-    assert all(rule.kept for rule in rules(opened(), datagram(), NOW))
+    assert all(kept for kept, _, _ in rules(opened(), datagram(), NOW))
 
 
 class TestSeveralPortsOfOnePacket:

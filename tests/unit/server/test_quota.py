@@ -80,6 +80,24 @@ class TestGrants:
         assert not quota.allow("ada", self.OTHER, 15, 120)
         assert quota.allow("ada", self.OTHER, 15, 125)
 
+    def test_that_are_over_leave_room_behind_one_that_lives(self) -> None:
+        quota = GrantQuota(3)
+        three = [Grant(HERE, SSH, Width.FLOW, number) for number in (1, 2, 3)]
+        assert quota.allow("ada", three[0], 300, 100)
+        assert quota.allow("ada", three[1], 15, 100)
+        assert quota.allow("ada", three[2], 15, 105)
+        assert not quota.allow("ada", self.ONE, 15, 114)
+        assert quota.allow("ada", self.ONE, 15, 115)
+        assert not quota.allow("ada", self.OTHER, 15, 119)
+        assert quota.allow("ada", self.OTHER, 15, 120)
+
+    def test_that_are_over_are_forgotten_from_time_to_time(self) -> None:
+        quota = GrantQuota(100)
+        for second in range(1000):
+            one = Grant(HERE, SSH, Width.FLOW, 1 + second)
+            assert quota.allow("ada", one, 15, second)
+        assert len(quota._ends["ada"]) == 15
+
     def test_are_not_shortened_by_a_shorter_one(self) -> None:
         quota = GrantQuota(1)
         assert quota.allow("ada", self.ONE, 300, 100)
