@@ -1,9 +1,14 @@
 """In which ways system calls are made to fail: see errno(3) and their pages."""
 
+from typing import Final
+
 _MEMORY = ("ENOMEM",)
 _BUFFERS = ("ENOBUFS",)
 _DISK = ("EIO", "ENOSPC")
 _FILES = ("EMFILE",)
+
+HALF: Final = "half"
+"""Not an error: half of the bytes are read or written."""
 
 ERRORS = {
     # The store, and what is said in the log.
@@ -50,6 +55,20 @@ ERRORS = {
     "access": _MEMORY,
     "faccessat2": _MEMORY,
     "lseek": ("EINVAL",),
+    "mmap": _MEMORY,
+    "flock": ("ENOLCK", "EINTR"),
+    "link": ("EMLINK",),
+    "linkat": ("EMLINK",),
+    "mkdir": ("ENOSPC",),
+    "mkdirat": ("ENOSPC",),
+    "rename": ("EROFS", "ENOSPC"),
+    "unlink": ("EROFS",),
+    "fchmod": ("EPERM",),
+    "fchown": ("EPERM",),
+    "getdents64": ("EIO",),
+    "pread64": ("EIO",),
+    "stat": _MEMORY,
+    "statx": _MEMORY,
 }
 """The calls that are made to fail, and how."""
 

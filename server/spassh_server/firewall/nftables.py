@@ -179,12 +179,22 @@ class Nftables:
         """
         if self._is_probed:
             return
+        if not self._allows_our_table():
+            every = self.widths
+            self.widths = _WITHOUT_ONCE
+            self._nft.check(self._render(anew=True))
+            # It can do that, so it may have failed for another reason, and once.
+            self.widths = every
+            if not self._allows_our_table():
+                self.widths = _WITHOUT_ONCE
+        self._is_probed = True
+
+    def _allows_our_table(self) -> bool:
         try:
             self._nft.check(self._render(anew=True))
         except FirewallError:
-            self.widths = _WITHOUT_ONCE
-            self._nft.check(self._render(anew=True))
-        self._is_probed = True
+            return False
+        return True
 
     def _renew(self) -> None:
         """Create or renew our table in one transaction."""

@@ -21,8 +21,14 @@ LEGACY: Final = "-legacy"
 _NAMES = {4: "/proc/net/ip_tables_names", 6: "/proc/net/ip6_tables_names"}
 
 # Both variants: no such chain, or no such rule in it. But of a chain that -nft cannot
-# list, it says the same, in the very same words.
+# list, it says the same, in the very same words. And with the same status it says that
+# it had no memory, no socket or no answer.
 _NOT_THERE = 1
+_NOT_THERE_WORDS: Final = (
+    "No chain/target/match by that name",
+    "Bad rule (does a matching rule exist in that chain?)",
+    "is incompatible, use 'nft' tool",
+)
 _LOCK_SECONDS = "5"
 
 # How iptables prints a word: as it is, or in quotes and with backslashes.
@@ -106,13 +112,25 @@ class Xtables:
         return self._is_legacy
 
     def _ask(self, table: str, *arguments: str) -> bytes | None:
-        """Return what the program prints, or None if what it works on is not there."""
-        try:
-            return run(self.program, "-w", _LOCK_SECONDS, "-t", table, *arguments)
-        except ProgramError as error:
-            if error.status == _NOT_THERE:
-                return None
-            raise
+        """Return what the program prints, or None if what it works on is not there.
+
+        Where the kernel could not answer it, -nft takes a chain for missing. So it has
+        to say that twice: else a revocation, or the way back, would end as if all were
+        done.
+        """
+        for _ in range(2):
+            try:
+                return run(self.program, "-w", _LOCK_SECONDS, "-t", table, *arguments)
+            except ProgramError as error:
+                if not _is_missing(error):
+                    raise
+        return None
+
+
+def _is_missing(error: ProgramError) -> bool:
+    """Tell whether the program says that there is no such chain or rule."""
+    said = any(words in str(error) for words in _NOT_THERE_WORDS)
+    return said and error.status == _NOT_THERE
 
 
 def comment_of(rule: str) -> str:
