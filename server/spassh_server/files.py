@@ -48,7 +48,7 @@ def read_open(fd: int, path: str, *, secret: bool) -> str:
         require_private(fd, path)
     if status.st_mode & 0o022:
         raise ConfigError(path, 0, "", "writable by others", f"chmod 644 {path}")
-    data = os.read(fd, MAX_FILE_BYTES + 1)
+    data = _read_whole(fd)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(
             path, 0, "", f"larger than {MAX_FILE_BYTES} bytes", "replace it"
@@ -58,6 +58,18 @@ def read_open(fd: int, path: str, *, secret: bool) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError(path, line, "", "not UTF-8", "save it as UTF-8") from error
+
+
+def _read_whole(fd: int) -> bytes:
+    """Return all that is in a file, and of one that is too large a byte too much.
+
+    A disk somewhere in the network may give it in pieces, and what limits a user may be
+    in the last.
+    """
+    data = b""
+    while piece := os.read(fd, MAX_FILE_BYTES + 1 - len(data)):
+        data += piece
+    return data
 
 
 def require_private(fd: int, path: str) -> None:

@@ -217,7 +217,12 @@ class ReplayStore:
                 continue
 
     def _has_gap(self) -> bool:
-        return self._mark >= 0 and os.pread(self._mark, 1, 0) == _GAP
+        if self._mark < 0:
+            return False
+        try:
+            return os.pread(self._mark, 1, 0) == _GAP
+        except OSError:
+            return True  # Nobody knows.
 
     def _set_mark(self, value: bytes) -> None:
         # In place: that takes no space on a disk that is full.
@@ -258,9 +263,11 @@ class ReplayStore:
 
     def _close(self) -> None:
         self.unsynced = False
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            # Whoever closes it writes all of it anew, or takes it away.
+            with suppress(OSError):
+                os.close(fd)
 
 
 def _pack(entry: Entry) -> bytes:
