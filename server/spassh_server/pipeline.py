@@ -12,7 +12,7 @@ so a stranger's packet leaves no trace but a counter. And nothing before it asks
 
 from typing import Final, NamedTuple, Protocol
 
-from spassh.protocol.errors import PacketError
+from spassh.protocol.errors import NotOurs, PacketError
 
 from .carried import parse_any
 from .datagram import Datagram, parse
@@ -24,6 +24,7 @@ from .repeats import Known, Repeats
 from .replay import IDENTITY_SIZE, Entry
 from .seen import SeenMessages
 from .transports import Transport
+from .users import UserKey
 
 UNKNOWN: Final = "?"
 """Whose a packet is for which nothing but the signature says that. No user's name."""
@@ -147,6 +148,8 @@ def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
     """
     datagram, envelope = _take(frame, link, world)
     known = world.repeats.find(datagram.payload)
+    if known and known.is_native and datagram.transport:
+        raise NotOurs("another port")
     rejected = known and _rejected(known, datagram.source, now, world)
     if rejected:
         return rejected
@@ -155,7 +158,7 @@ def consider(frame: bytes, link: int, now: int, world: World) -> Decision:
         return _consider_enclosed(PendingFwknop(opened, datagram, now), world)
     source, request, user = datagram.source, opened.request, opened.user
     entry = Entry(opened.identity[:IDENTITY_SIZE], request.time)
-    known = Known(user.name, entry)
+    known = Known(user.name, entry, isinstance(opened.key, UserKey))
     rejected = _rejected(known, source, now, world)
     if rejected:
         world.repeats.add(datagram.payload, known)

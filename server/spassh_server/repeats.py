@@ -19,6 +19,8 @@ class Known(NamedTuple):
     """Who made it."""
     entry: Entry
     """What the replay check is to be asked for."""
+    is_native: bool = True
+    """Whether it is nothing where only packets of fwknop are."""
 
 
 class Repeats:

@@ -508,6 +508,23 @@ class TestPacketsOfFwknopByOtherWays:
         assert rig.counters == {"frames": 4, "not-ours": 4}
         assert log(capsys) == []
 
+    def test_a_native_one_that_was_refused_is_none_there_either(
+        self, rig: Rig, capsys: Capture
+    ) -> None:
+        one = sealed()
+        rig.frames(one, one)
+        rig.frames(one, source="198.51.100.9")
+        told = log(capsys)
+        counted = dict(rig.counters)
+        rig.packets(*self.carried(*[one] * 4))
+        assert log(capsys) == []
+        assert rig.counters == {
+            **counted,
+            "frames": counted["frames"] + 4,
+            "not-ours": counted.get("not-ours", 0) + 4,
+        }
+        assert told
+
     def test_the_same_packet_opens_once_by_whatever_way(
         self, rig: Rig, capsys: Capture
     ) -> None:
