@@ -15,8 +15,8 @@ SIGNED_BURST: Final = 10
 SIGNED_PER_SECOND: Final = 3
 """The same for long. Each takes gpg 10 to 40 ms."""
 MAX_OUTSTANDING_MESSAGES: Final = 4
-"""OpenPGP messages on their way to the helper, which looks at two at once: fewer than
-fill the socket, so nobody blocks."""
+"""OpenPGP messages on their way to the helper, one of each user. It looks at two at
+once. Fewer than fill the socket, so nobody blocks."""
 MAX_WAITING_MESSAGES: Final = 128
 """OpenPGP messages that wait for their turn; more are dropped and counted."""
 MAX_WAITING_MESSAGES_PER_USER: Final = SIGNED_BURST

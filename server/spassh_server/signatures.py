@@ -5,7 +5,6 @@ nothing here ever blocks.
 """
 
 import socket
-from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 
@@ -27,7 +26,7 @@ from .openpgp.message import (
     decode_answer,
     encode_question,
 )
-from .pipeline import UNKNOWN, Pending, PendingFwknop
+from .pipeline import Pending, PendingFwknop
 from .quota import RequestQuota
 
 AnyPending = Pending | PendingFwknop
@@ -51,8 +50,9 @@ class Signatures:
         self._quota = RequestQuota(SIGNED_BURST, SIGNED_PER_SECOND)
         self._number = 0
         self._waiting: FairLines[AnyPending] = FairLines()
-        # None where nobody waits any more: the helper has the message all the same.
-        self._outstanding: dict[int, AnyPending | None] = {}
+        self._outstanding: dict[int, AnyPending] = {}
+        self._dropped: set[int] = set()
+        """What nobody waits for any more: the helper has the messages all the same."""
 
     def fileno(self) -> int:
         """Return the descriptor that polls readable for an answer; -1 for none."""
@@ -83,9 +83,9 @@ class Signatures:
     def drop(self, unwanted: Callable[[AnyPending], bool]) -> None:
         """Have nothing come of what is `unwanted`, whatever gpg says of it."""
         self._waiting.drop(unwanted)
-        for number, pending in self._outstanding.items():
-            if pending is not None and unwanted(pending):
-                self._outstanding[number] = None
+        self._dropped.update(
+            number for number, one in self._outstanding.items() if unwanted(one)
+        )
 
     def read(self) -> list[tuple[AnyPending, Answer]]:
         """Read one answer; if the helper has gone, that is the answer to everything.
@@ -98,13 +98,14 @@ class Signatures:
         if answer is None:
             return self._lose()
         if answer.number == LOST:
-            lost = [(one, answer) for one in self._asked()]
-            self._outstanding = {}
+            lost = [(one, answer) for one in self._forget()]
             self._send_waiting()
             return lost
         pending = self._outstanding.pop(answer.number, None)
+        is_wanted = answer.number not in self._dropped
+        self._dropped.discard(answer.number)
         self._send_waiting()
-        return [] if pending is None else [(pending, answer)]
+        return [(pending, answer)] if pending is not None and is_wanted else []
 
     def _receive(self) -> Answer | None:
         """Return what the helper says, or None if it has gone or says nonsense."""
@@ -117,19 +118,20 @@ class Signatures:
 
     def _lose(self) -> list[tuple[AnyPending, Answer]]:
         self._socket = None
-        lost = [*self._asked(), *self._waiting.drop(lambda _: True)]
-        self._outstanding = {}
+        lost = [*self._forget(), *self._waiting.drop(lambda _: True)]
         return [(one, Answer(0, Verdict.FAILED)) for one in lost]
 
-    def _asked(self) -> list[AnyPending]:
-        return [one for one in self._outstanding.values() if one is not None]
+    def _forget(self) -> list[AnyPending]:
+        """Forget what was asked, and return what somebody waits for."""
+        asked, dropped = self._outstanding, self._dropped
+        self._outstanding, self._dropped = {}, set()
+        return [one for number, one in asked.items() if number not in dropped]
 
     def _send_waiting(self) -> None:
         while self._socket is not None:
             if len(self._outstanding) >= MAX_OUTSTANDING_MESSAGES:
                 return
-            under_way = Counter(one.user for one in self._asked())
-            pending = self._waiting.take(under_way, self._may_be_sent)
+            pending = self._waiting.take({}, self._may_be_sent)
             if pending is None:
                 return
             self._number = self._number % 0xFFFFFFFF + 1
@@ -142,10 +144,9 @@ class Signatures:
                 return
 
     def _may_be_sent(self, pending: AnyPending) -> bool:
-        """Leave one of the helper's two workers to those with an HMAC.
+        """Leave one of the helper's two workers to the others, whoever this is.
 
-        A stranger's message can take gpg as long as it may take.
+        A message can take gpg as long as it may take: that of a stranger, and that of a
+        user who wants it so.
         """
-        return pending.user != UNKNOWN or all(
-            one.user != UNKNOWN for one in self._asked()
-        )
+        return all(one.user != pending.user for one in self._outstanding.values())

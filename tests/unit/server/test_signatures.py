@@ -91,14 +91,28 @@ def test_an_answer_to_nothing_is_ignored(rig: Rig) -> None:
 
 
 def test_few_are_on_their_way_and_the_rest_takes_turns(rig: Rig) -> None:
+    users = [f"user{number}" for number in range(MAX_OUTSTANDING_MESSAGES + 1)]
+    for name in (*users, users[0]):
+        rig.signatures.ask(pending(name, name.encode()))
+    asked = rig.asked()
+    assert [one.message.decode() for one in asked] == users[:-1]
+    rig.answer(asked[0].number)
+    # Who has waited longest comes before who has had a turn.
+    (last,) = rig.asked()
+    assert last.message.decode() == users[-1]
+    rig.answer(last.number)
+    assert [one.message.decode() for one in rig.asked()] == users[:1]
+
+
+def test_one_user_keeps_one_of_the_workers_and_not_both(rig: Rig) -> None:
+    """A message that gpg takes seconds for is one that its user may have wanted so."""
     for _ in range(SIGNED_BURST):
         rig.signatures.ask(pending("ada", b"ada"))
+    (first,) = rig.asked()
     rig.signatures.ask(pending("bob", b"bob"))
-    asked = rig.asked()
-    assert len(asked) == MAX_OUTSTANDING_MESSAGES
-    rig.answer(asked[0].number)
-    # Who has nothing under way comes before who has much.
     assert [one.message for one in rig.asked()] == [b"bob"]
+    rig.answer(first.number)
+    assert [one.message for one in rig.asked()] == [b"ada"]
 
 
 def test_what_strangers_send_leaves_room_for_others(rig: Rig) -> None:
@@ -154,7 +168,7 @@ def test_a_helper_that_has_gone_refuses_everything(rig: Rig, *, nonsense: bool) 
 
 
 def test_a_helper_that_has_begun_anew_has_lost_what_it_was_asked(rig: Rig) -> None:
-    everything = [pending("ada") for _ in range(SIGNED_BURST)]
+    everything = [pending(f"user{number}") for number in range(SIGNED_BURST)]
     for one in everything:
         rig.signatures.ask(one)
     before = [question.number for question in rig.asked()]
@@ -172,8 +186,8 @@ def test_a_helper_that_has_begun_anew_has_lost_what_it_was_asked(rig: Rig) -> No
 
 def test_no_question_has_the_number_of_what_is_lost(rig: Rig) -> None:
     rig.signatures._number = 0xFFFFFFFE
-    for _ in range(2):
-        rig.signatures.ask(pending())
+    for name in ("ada", "bob"):
+        rig.signatures.ask(pending(name))
     assert [question.number for question in rig.asked()] == [0xFFFFFFFF, 1]
 
 
@@ -192,14 +206,26 @@ def test_without_a_helper_nothing_is_asked() -> None:
 
 
 def test_what_is_dropped_has_no_answer_and_keeps_its_place(rig: Rig) -> None:
-    for number in range(MAX_OUTSTANDING_MESSAGES + 2):
-        rig.signatures.ask(pending("ada" if number % 2 else "bob"))
+    users = [f"user{number}" for number in range(MAX_OUTSTANDING_MESSAGES + 2)]
+    for name in users:
+        rig.signatures.ask(pending(name))
     asked = [question.number for question in rig.asked()]
     assert len(asked) == MAX_OUTSTANDING_MESSAGES
-    rig.signatures.drop(lambda one: one.user == "ada")
+    rig.signatures.drop(lambda one: one.user in {users[0], users[2], users[-1]})
     assert rig.asked() == []
     names = [[one.user for one, _ in rig.answer(number)] for number in asked]
-    assert sorted(names) == [[], [], ["bob"], ["bob"]]
+    assert names == [[], [users[1]], [], [users[3]]]
     (last,) = rig.asked()
-    assert [one.user for one, _ in rig.answer(last.number)] == ["bob"]
+    assert [one.user for one, _ in rig.answer(last.number)] == [users[-2]]
     assert rig.signatures.idle
+
+
+def test_who_has_one_dropped_does_not_get_the_other_worker(rig: Rig) -> None:
+    """gpg goes on with it, and nobody has asked how long."""
+    rig.signatures.ask(pending("ada"))
+    (first,) = rig.asked()
+    rig.signatures.drop(lambda one: one.user == "ada")
+    rig.signatures.ask(pending("ada"))
+    assert rig.asked() == []
+    rig.answer(first.number)
+    assert len(rig.asked()) == 1
