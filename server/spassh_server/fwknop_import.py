@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from spassh.protocol.errors import TextFormError
 from spassh.protocol.names import check_user, is_fingerprint
@@ -31,6 +31,17 @@ _LONGEST = 300
 """The most that a client of it gets by --fw-timeout, where nothing else is said."""
 _PLACEHOLDER = "__CHANGEME__"
 _SIGNERS = {"GPG_FINGERPRINT_ID", "GPG_REMOTE_ID"}
+
+
+_ORIGINS: Final = {
+    "expires": "ACCESS_EXPIRE",
+    "gnupg": "GPG_FINGERPRINT_ID",
+    "lifetime": "FW_ACCESS_TIMEOUT",
+    "max_lifetime": "MAX_FW_TIMEOUT",
+    "ports": "OPEN_PORTS",
+    "sources": "SOURCE",
+}
+"""What a key of a user's file comes from, where it has another name."""
 
 
 class Left(NamedTuple):
@@ -56,6 +67,13 @@ class NewUser(NamedTuple):
     """What it has to find in grant_ports; none if it takes what is there."""
     lifetime: int
     """Seconds that max_lifetime of the configuration has to allow."""
+    stanza: tuple[Line, ...]
+
+    def origin(self, key: str) -> Line:
+        """Return what became the line of `key` in the file, or where the stanza is."""
+        wanted = _ORIGINS.get(key, key.upper())
+        found = [line for line in self.stanza if line.name == wanted]
+        return [self.stanza[0], *found][-1]
 
 
 class _UnableError(Exception):
@@ -172,7 +190,7 @@ def _user(
     ]
     lines += _expires(last)
     text = "\n".join([*lines, "", *key, ""])
-    return NewUser(user, text, ports or (), longest)
+    return NewUser(user, text, ports or (), longest, tuple(stanza))
 
 
 def _key_tables(last: dict[str, Line], source: Line) -> list[str]:

@@ -22,6 +22,8 @@ class ConfigError(Exception):
     def __init__(self, path: str, line: int, key: str, what: str, hint: str) -> None:
         place = f"{path}:{line}" if line else path
         super().__init__(f"{place}: {key}: {what}" if key else f"{place}: {what}")
+        self.key = key
+        self.what = what
         self.hint = hint
 
 

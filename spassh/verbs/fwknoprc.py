@@ -79,6 +79,13 @@ _LINE = re.compile(r"\s*([^\s#;:]+):?(?:\s+([^;\r\n]*))?")
 _NUMBER = re.compile(r"[0-9]{1,5}")
 _NAT = re.compile(r"([^,:]+)(?:[,:]([0-9]{1,5}))?")
 _DEFAULT = "default"
+_ORIGINS: Final = {
+    "gnupg_key": "GPG_SIGNER",
+    "gnupg_server": "GPG_RECIPIENT",
+    "port": "SPA_SERVER_PORT",
+    "user": "SPOOF_USER",
+}
+"""What a key of a profile comes from, where it has another name."""
 
 
 class Left(NamedTuple):
@@ -101,6 +108,12 @@ class NewProfile(NamedTuple):
     """That of its file, without the end."""
     text: str
     hosts: tuple[str, ...]
+    stanza: dict[str, Line]
+
+    def origin(self, key: str) -> Line:
+        """Return what became the line of `key` in the profile, or names the server."""
+        name = _ORIGINS.get(key, key.upper())
+        return self.stanza.get(name, self.stanza["SPA_SERVER"])
 
 
 class _UnableError(Exception):
@@ -198,7 +211,7 @@ def _profile(
     except NoWayError as error:
         raise _UnableError(stanza[error.name], str(error)) from error
     lines += _nat(stanza, address)
-    return NewProfile(hosts[0].lower(), "\n".join([*lines, ""]), hosts)
+    return NewProfile(hosts[0].lower(), "\n".join([*lines, ""]), hosts, stanza)
 
 
 def _check_decisive(stanza: dict[str, Line]) -> None:

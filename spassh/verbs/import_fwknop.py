@@ -2,14 +2,20 @@
 
 import os
 import pwd
+import re
+from typing import Final
 
 from ..errors import ProfileError, SpasshError, lower_reason
 from ..private import PrivateFile, config_home, shell_word
 from ..profile import Profile, parse_profile, profiles_directory
+from ..ui import show
 from .fwknoprc import NewProfile, convert
 from .import_ import check_others, tell_block
 from .saying import say
 from .writing import create_file, make_directory
+
+_KEY: Final = re.compile(r"'(\w+)'")
+"""What the reader of profiles says first."""
 
 
 def run(file: str) -> bool:
@@ -26,7 +32,7 @@ def run(file: str) -> bool:
     for one in left:
         say(f"left: {file}:{one}")
     home = config_home()
-    profiles = [_checked(one, home) for one in made]
+    profiles = _read_all(made, file, home)
     if not profiles:
         raise SpasshError(
             f"no stanza of {file} can be a profile",
@@ -53,7 +59,27 @@ def _read(file: str) -> str:
     return found.text
 
 
-def _checked(new: NewProfile, home: str) -> Profile:
+def _read_all(made: list[NewProfile], file: str, home: str) -> list[Profile]:
+    """Read all new profiles.
+
+    Raises:
+        ProfileError: one cannot be used, or is there. If several, all are told, and the
+            last one is raised.
+    """
+    profiles, wrong = [], []
+    for one in made:
+        try:
+            profiles.append(_checked(one, file, home))
+        except ProfileError as error:
+            wrong.append(error)
+    for other in wrong[:-1]:
+        show(other)
+    if wrong:
+        raise wrong[-1]
+    return profiles
+
+
+def _checked(new: NewProfile, file: str, home: str) -> Profile:
     """Read a new profile as a login will, and see that its hosts are nobody else's.
 
     Raises:
@@ -64,7 +90,17 @@ def _checked(new: NewProfile, home: str) -> Profile:
         raise ProfileError(
             path, "is there already", f"to make it anew: rm {shell_word(path)}"
         )
-    profile = parse_profile(path, new.text)
+    try:
+        profile = parse_profile(path, new.text)
+    except ProfileError as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        named = _KEY.match(problem)
+        line = new.origin(named[1] if named else "")
+        raise ProfileError(
+            f"{file}:{line.number}",
+            f"{line.name}: {problem}",
+            "mend it there, or take the stanza out",
+        ) from error
     check_others(home, profile)
     return profile
 

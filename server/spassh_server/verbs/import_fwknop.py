@@ -10,7 +10,7 @@ from ..fwknop_access import Files, read_access, read_lines
 from ..fwknop_import import NewUser, import_conf, import_stanzas
 from ..toml import ConfigError
 from ..userfiles import locked, user_path
-from ..users import Users, lax_keys, parse_user
+from ..users import User, Users, lax_keys, parse_user
 from .errors import VerbError
 from .reload import NO_ANSWER_HINT, reload_running
 
@@ -117,24 +117,15 @@ def _write(settings: Config, users: list[NewUser]) -> None:
 
     Raises:
         VerbError: there is a user of that name, or of those keys.
-        ConfigError: a stanza makes no user that the daemon could read.
+        ConfigError: a stanza makes no user that the daemon could read. If there are
+            several mistakes, all are told, and the last one is raised.
     """
     with locked(settings):
-        read = []
-        for user in users:
-            path = user_path(settings, user.name)
-            # Judged by the same reader that the daemon uses.
-            read.append(parse_user(user.name, user.text, path, settings))
-            if os.path.lexists(path):
-                raise VerbError(
-                    f"user '{user.name}' exists already: {path}",
-                    "remove the user first, or the stanza from access.conf",
-                )
-        for name, owner in Users(read).duplicates:
-            raise VerbError(
-                f"{name} and {owner} have the same keys",
-                "give each client keys of its own, and write them into access.conf",
-            )
+        read, wrong = _read(settings, users)
+        for error in wrong[:-1]:
+            events.error(error, error.hint)
+        if wrong:
+            raise wrong[-1]
         for user in users:
             write_new(user_path(settings, user.name), user.text)
             print(f"wrote {user_path(settings, user.name)}")
@@ -145,3 +136,28 @@ def _write(settings: Config, users: list[NewUser]) -> None:
             f"needed in {settings.gnupg_dir}: fwknopd's OpenPGP key and its clients':"
             " see CLIENTS OF FWKNOP in spasshd.toml(5)"
         )
+
+
+def _read(
+    settings: Config, users: list[NewUser]
+) -> tuple[list[User], list[ConfigError | VerbError]]:
+    """Return what the daemon will make of the files, and all that is wrong."""
+    read: list[User] = []
+    wrong: list[ConfigError | VerbError] = []
+    for user in users:
+        path = user_path(settings, user.name)
+        try:
+            # Judged by the same reader that the daemon uses.
+            read.append(parse_user(user.name, user.text, path, settings))
+        except ConfigError as error:
+            line = user.origin(error.key)
+            place = line.path, line.number, line.name
+            wrong.append(ConfigError(*place, error.what, error.hint))
+        if os.path.lexists(path):
+            text = f"user '{user.name}' exists already: {path}"
+            hint = "remove the user first, or the stanza from access.conf"
+            wrong.append(VerbError(text, hint))
+    for name, owner in Users(read).duplicates:
+        hint = "give each client keys of its own, and write them into access.conf"
+        wrong.append(VerbError(f"{name} and {owner} have the same keys", hint))
+    return read, wrong

@@ -398,6 +398,27 @@ def test_a_key_that_is_none_is_an_error_and_not_told(home: Home) -> None:
     assert home.names() == []
 
 
+def test_all_stanzas_that_are_wrong_are_told_with_their_lines(
+    home: Home, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = home.profile("there.toml")
+    port = f"[b]\nSPA_SERVER b\nSPA_SERVER_PORT 0\n{KEY}"
+    file = write(
+        home,
+        BASIC.replace("QUJD", "QUJDRA")
+        + f"[a]\nSPA_SERVER a\n{KEY}[t]\nSPA_SERVER there\n{KEY}"
+        + port,
+    )
+    with pytest.raises(ProfileError) as caught:
+        import_fwknop.run(file)
+    assert str(caught.value).startswith(f"{file}:12: SPA_SERVER_PORT: 'port' must be")
+    assert "take the stanza out" in caught.value.hint
+    told = capfd.readouterr().err.splitlines()
+    assert told[0].startswith(f"spassh: error: {file}:3: KEY_BASE64: 'key_base64' must")
+    assert told[2] == f"spassh: error: {there}: is there already"
+    assert home.names() == ["profiles/there.toml"]
+
+
 def test_a_file_that_others_can_read_is_not_believed(home: Home) -> None:
     with pytest.raises(ProfileError, match="other users can read"):
         import_fwknop.run(write(home, BASIC, 0o644))

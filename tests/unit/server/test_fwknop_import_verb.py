@@ -159,9 +159,29 @@ def test_a_key_that_is_none_is_an_error(host: Move) -> None:
     host.access(STANZA.replace(KEY_BASE64, "AAEC="))
     code, out, err = host.move()
     assert code == 1
-    assert "key_base64: not base64" in err
+    assert "access.conf:3: KEY_BASE64: not base64" in err
     assert "AAEC=" not in out + err
     assert host.written() == []
+
+
+def test_all_stanzas_that_are_wrong_are_told_with_their_lines(host: Move) -> None:
+    bad = STANZA.replace(KEY_BASE64, "AAEC=")
+    digest = STANZA.replace("AAEC", "AAED") + "HMAC_DIGEST_TYPE none\n"
+    host.access(
+        STANZA.replace("AAEC", "AAEE") + bad + digest + "REQUIRE_USERNAME eve\n"
+    )
+    path = host.users / "eve.toml"
+    path.write_text(key_table(1))
+    path.chmod(0o600)
+    code, _, err = host.move()
+    assert code == 1
+    told = [line for line in err.splitlines() if "error: " in line]
+    assert [line.partition("error: ")[2].split(": ")[:3] for line in told] == [
+        [f"{host.old}/access.conf:7", "KEY_BASE64", "not base64"],
+        [f"{host.old}/access.conf:13", "HMAC_DIGEST_TYPE", told[1].split(": ")[4]],
+        ["user 'eve' exists already", str(path)],
+    ]
+    assert host.written() == ["eve.toml"]
 
 
 def test_a_lax_user_is_warned_of(host: Move) -> None:
