@@ -13,6 +13,7 @@ _KINDS: Final = {
     "counters": dict,
     "remembered": int,
     "store_problem": str,
+    "gpg": bool,
     "capture_drops": int,
 }
 """What the daemon answers."""

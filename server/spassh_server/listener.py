@@ -444,5 +444,6 @@ class Listener:
             "counters": dict(self._report.counters),
             "remembered": len(self._store),
             "store_problem": self._store.problem,
+            "gpg": self._signatures.fileno() >= 0,
             "capture_drops": sum(one.dropped() for one in self._captures.values()),
         }

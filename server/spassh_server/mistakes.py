@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .accounts import find_account
 from .config import Config
@@ -81,6 +82,23 @@ def without_gpg(settings: Config, users: Iterable[User]) -> list[str]:
         for user in users
         if user.gnupg or user.fwknop_gnupg
     ]
+
+
+def begun_without_gpg(
+    settings: Config, users: Sequence[User], state: Mapping[str, Any] | None
+) -> str:
+    """Name who signs, if the daemon does not run gpg; else return nothing.
+
+    It begins to at its start alone, if gnupg_dir is there: in the box of the service,
+    gpg could not write to a directory that is made afterwards. `state` is what the
+    daemon answers, or None if there is none.
+    """
+    waiting = [user.name for user in users if user.gnupg or user.fwknop_gnupg]
+    if state is None or state["gpg"] or not waiting:
+        return ""
+    if without_gpg(settings, users):
+        return ""  # A start would be of no use yet, and that is told.
+    return waiting[0]
 
 
 def with_open_invites(users: Iterable[User], now: int) -> list[str]:

@@ -206,6 +206,20 @@ def test_who_has_to_sign_and_cannot_is_told(lab: Lab) -> None:
         assert found["remedy"] == "'spasshd user add --gnupg' makes gnupg_dir"
 
 
+def test_a_daemon_that_has_begun_without_gpg_is_told(lab: Lab) -> None:
+    with running(lab) as spasshd:
+        set_lines(spasshd, "ada", 'format = "gnupg"', f'gnupg = ["{"AB" * 20}"]')
+        owner = os.stat(os.path.join(spasshd.directory, "state"))
+        home = os.path.join(spasshd.directory, "gnupg")
+        os.mkdir(home, 0o700)
+        os.chown(home, owner.st_uid, owner.st_gid)
+        status, findings = doctor(spasshd)
+        assert (status, problems(findings)) == (1, {"users"})
+        told = [one["seen"] for one in findings["users"]]
+        assert "spasshd runs without gpg, and refuses what ada signs" in told
+        assert spasshd.status()["gpg"] is False
+
+
 def test_a_store_of_somebody_else_is_told_with_what_mends_it(lab: Lab) -> None:
     with running(lab) as spasshd:
         store = os.path.join(spasshd.directory, "state")

@@ -22,6 +22,7 @@ from ..firewall.foreign import Foreign
 from ..firewall.nft import best
 from ..firewall.select import choose
 from ..mistakes import (
+    begun_without_gpg,
     find_problems,
     missing_interfaces,
     unusable_widths,
@@ -92,6 +93,10 @@ def visit(settings: Config) -> Iterator[Finding]:
         strange = str(error)
     except control.NotRunningError:
         pass
+    refused = begun_without_gpg(settings, everybody, state)
+    if refused:
+        what = f"spasshd runs without gpg, and refuses what {refused} signs"
+        yield Finding("users", Result.PROBLEM, what, commands.restart)
     yield from judge_daemon(state, strange, len(users), settings.knock_port, commands)
     yield judge_service(settings, ask_systemd(), commands)
 

@@ -1,13 +1,16 @@
 """spasshd check: every mistake that can be found without starting the daemon."""
 
 from argparse import Namespace
+from typing import Any
 
-from .. import config, events
+from .. import config, control, events
+from ..answer import daemon_state
 from ..clock import now_ms, wall_clock
 from ..config import Config
 from ..firewall import FirewallError
 from ..firewall.select import choose
 from ..mistakes import (
+    begun_without_gpg,
     find_problems,
     foreign_state,
     missing_interfaces,
@@ -43,6 +46,9 @@ def run(options: Namespace) -> int:
     everybody = list(users.by_name.values())
     for warning in without_gpg(settings, everybody):
         print(f"warning: {warning}")
+    if refused := begun_without_gpg(settings, everybody, _state(settings)):
+        what = f"spasshd runs without gpg, and refuses what {refused} signs"
+        print(f"warning: {what}: restart it, or see in its log why")
     for warning in lax_keys(everybody):
         print(f"warning: {warning}")
     for note in unused_formats(settings, everybody):
@@ -50,6 +56,14 @@ def run(options: Namespace) -> int:
     for name in with_open_invites(everybody, now_ms()):
         print(f"note: {name} has the key of an invite: 'spassh enroll' replaces it")
     return _check_firewall(settings, everybody)
+
+
+def _state(settings: Config) -> dict[str, Any] | None:
+    """Return what the daemon answers, if one of this version runs."""
+    try:
+        return daemon_state(settings)
+    except (control.NotRunningError, control.NoAnswerError):
+        return None
 
 
 def _check_firewall(settings: Config, users: list[User]) -> int:

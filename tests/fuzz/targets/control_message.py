@@ -28,6 +28,7 @@ _STATE = {
     "counters": {"granted": 3},
     "remembered": 3,
     "store_problem": "",
+    "gpg": False,
     "capture_drops": 0,
 }
 _REQUEST_SIZE = 64

@@ -796,6 +796,7 @@ def test_the_state_is_told(rig: Rig) -> None:
         "counters": {"frames": 1},
         "remembered": 1,
         "store_problem": "",
+        "gpg": True,
         "capture_drops": 3,
     }
 

@@ -18,6 +18,7 @@ RUNNING: dict[str, Any] = {
     "counters": {"frames": 12, "granted": 7, "new-one": 1},
     "remembered": 7,
     "store_problem": "",
+    "gpg": False,
     "capture_drops": 2,
     "protect": ["tcp/22", "tcp/443"],
     "backend": "nftables",

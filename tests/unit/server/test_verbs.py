@@ -44,6 +44,7 @@ STATE: dict[str, Any] = {
     "counters": {"granted": 2, "frames": 9},
     "remembered": 2,
     "store_problem": "",
+    "gpg": False,
     "capture_drops": 4,
 }
 
@@ -531,6 +532,38 @@ class TestCheck:
         assert warning in spasshd("check")[1]
         monkeypatch.setattr(mistakes, "find_account", lambda _: own)
         assert "has to sign" not in spasshd("check")[1]
+
+    @pytest.mark.parametrize(
+        ("signs", "gpg", "there", "warned"),
+        [
+            (True, False, True, True),
+            (True, True, True, False),
+            (False, False, True, False),
+            # That a restart would be of no use is told in its place.
+            (True, False, False, False),
+        ],
+    )
+    def test_warns_of_a_daemon_that_has_begun_without_gpg(
+        self,
+        spasshd: Spasshd,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        signs: bool,
+        gpg: bool,
+        there: bool,
+        warned: bool,
+    ) -> None:
+        signing = f"format = 'gnupg'\ngnupg = ['{'AB' * 20}']\n"
+        spasshd.user("ada", f"{signing if signs else ''}{key_table(1)}")
+        own = Account(os.getuid(), os.getgid())
+        monkeypatch.setattr(mistakes, "find_account", lambda _: own)
+        if there:
+            os.mkdir(config.load(str(spasshd.path)).gnupg_dir)
+        with spasshd.answering(STATE | {"gpg": gpg}):
+            out = spasshd("check")[1]
+        warning = "warning: spasshd runs without gpg, and refuses what ada signs:"
+        assert (warning in out) == warned
+        assert "runs without gpg" not in spasshd("check")[1]
 
     @pytest.mark.usefixtures("firewall")
     @pytest.mark.parametrize(
