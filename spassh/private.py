@@ -67,7 +67,7 @@ class PrivateFile:
                 status = os.fstat(fd)
                 data = b""
                 if S_ISREG(status.st_mode):
-                    data = os.read(fd, MAX_FILE_BYTES + 1)
+                    data = _read_whole(fd)
             finally:
                 os.close(fd)
         except FileNotFoundError:
@@ -117,6 +117,17 @@ class PrivateFile:
                 "other users can read or change it",
                 f"chmod 600 {shell_word(self.path)}",
             )
+
+
+def _read_whole(fd: int) -> bytes:
+    """Return all that is in a file, which a disk of a network may give in pieces.
+
+    Of one that is too large, it is a byte too much.
+    """
+    data = b""
+    while piece := os.read(fd, MAX_FILE_BYTES + 1 - len(data)):
+        data += piece
+    return data
 
 
 def shell_word(path: str) -> str:

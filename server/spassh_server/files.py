@@ -48,7 +48,12 @@ def read_open(fd: int, path: str, *, secret: bool) -> str:
         require_private(fd, path)
     if status.st_mode & 0o022:
         raise ConfigError(path, 0, "", "writable by others", f"chmod 644 {path}")
-    data = _read_whole(fd)
+    try:
+        data = _read_whole(fd)
+    except OSError as error:
+        raise ConfigError(
+            path, 0, "", _lower(error), "see whether the disk is well"
+        ) from error
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(
             path, 0, "", f"larger than {MAX_FILE_BYTES} bytes", "replace it"

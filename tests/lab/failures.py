@@ -55,6 +55,7 @@ ERRORS = {
     "access": _MEMORY,
     "faccessat2": _MEMORY,
     "lseek": ("EINVAL",),
+    # That of a file or a device: what seccomp sees, and strace does not tell.
     "mmap": _MEMORY,
     "flock": ("ENOLCK", "EINTR"),
     "link": ("EMLINK",),
@@ -68,6 +69,18 @@ ERRORS = {
     "getdents64": ("EIO",),
     "pread64": ("EIO",),
     "stat": _MEMORY,
+    "socketpair": _FILES,
+    "listen": ("EADDRINUSE",),
+    # What the listener gives up.
+    "prctl": ("EPERM",),
+    "capset": ("EPERM",),
+    "setgroups": ("EPERM",),
+    "setresgid": ("EAGAIN",),
+    "setresuid": ("EAGAIN",),
+    "prlimit64": ("EPERM",),
+    "landlock_create_ruleset": _MEMORY,
+    "landlock_add_rule": _MEMORY,
+    "landlock_restrict_self": _MEMORY,
     "statx": _MEMORY,
 }
 """The calls that are made to fail, and how."""
@@ -85,6 +98,7 @@ HARMLESS = {
         "uname",
         "rt_sigaction",
         "rt_sigprocmask",
+        "umask",
     ),
     *("clock_gettime", "clock_nanosleep", "restart_syscall", "getrandom"),
 }

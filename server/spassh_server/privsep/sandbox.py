@@ -58,9 +58,13 @@ def become(uid: int, gid: int, *, file_bytes: int) -> None:
         except PermissionError:
             continue
         raise SandboxError("privileges came back after they were dropped")
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError) as error:
+        # Python has a ValueError for what is not permitted.
+        raise SandboxError(f"cannot become uid {uid}: {error}") from error
     keep_capabilities(frozenset())
 
 

@@ -92,6 +92,17 @@ def test_the_largest_file_is_read_and_a_larger_one_is_not(path: Path) -> None:
         PrivateFile(str(path))
 
 
+def test_a_file_that_comes_in_pieces_is_read_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last lines of a profile may be what narrows it."""
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda fd, size: read(fd, min(size, 2)))
+    file = PrivateFile(str(path))
+    monkeypatch.undo()
+    assert file.text == "text\n"
+
+
 def test_a_file_that_cannot_be_read_is_told(path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
         PrivateFile(f"{path}/below")

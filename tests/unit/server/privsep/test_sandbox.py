@@ -229,6 +229,23 @@ class TestTheListener:
         expected = f"cannot become uid {NOBODY}: Resource temporarily unavailable"
         assert in_child(work) == expected
 
+    def test_does_not_go_on_without_its_limits(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            # As Python has it for EPERM.
+            raise ValueError("not allowed to raise maximum limit")
+
+        monkeypatch.setattr(resource, "setrlimit", refuse)
+
+        def work() -> str:
+            with pytest.raises(SandboxError) as caught:
+                become_nobody()
+            return str(caught.value)
+
+        reason = "not allowed to raise maximum limit"
+        assert in_child(work) == f"cannot become uid {NOBODY}: {reason}"
+
 
 def after_exec() -> Status:
     """Become another program, and return what it is: in a child of this child."""
