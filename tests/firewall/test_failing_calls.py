@@ -6,16 +6,21 @@ tests/e2e/test_failing_calls.py; what the programs do that iptables and ipset ar
 test_failing_programs.py.
 """
 
+import select
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from firewall.backends import KNOCK_PORT, left, make, to
-from firewall.network import CLIENT, STRANGER, Network
+from firewall.network import CLIENT, PATIENCE, STRANGER, Network
 from lab.failures import ERRORS
 from lab.injection import Call, Life, Work, live, needs_injection
 
+from spassh.protocol.limits import DATAGRAM_SIZES
+from spassh.protocol.packet import Gate
 from spassh_server.capture import Capture
 from spassh_server.firewall import Firewall, FirewallError
 from spassh_server.firewall.ipset_element import Elements
@@ -26,6 +31,7 @@ from spassh_server.firewall.watch import Watch
 from spassh_server.libpcap import CaptureError
 
 HERE = to(CLIENT[4])
+GATE = Gate(bytes(range(32)))
 SECONDS = 60
 
 State = Any
@@ -38,6 +44,8 @@ class Case(NamedTuple):
     step: Callable[[State], object]
     error: type[Exception] = FirewallError
     """What may come out of it."""
+    finish: Callable[[Any, State], None] = lambda _result, _state: None
+    """What is done with what has come of it, once nothing fails any more."""
     before: Callable[[], State] = lambda: None
     is_done: Callable[[Network], bool] = lambda _: True
     """Whether the step has done its work."""
@@ -54,16 +62,18 @@ class Case(NamedTuple):
         """Return what is done; `told` is called if it says that it has failed."""
 
         def work() -> Iterator[None]:
-            has_failed = False
+            has_failed, result = False, None
             try:
-                self.step(state)
+                result = self.step(state)
             except self.error:
                 has_failed = True
             yield
             if has_failed:
                 told()
-                if self.is_repeated:
-                    self.step(state)
+                if not self.is_repeated:
+                    return
+                result = self.step(state)
+            self.finish(result, state)
 
         return work
 
@@ -107,13 +117,33 @@ def shut_and_granted(network: Network) -> bool:
     return shut(network) and set(left(make("nftables"))) == {HERE}
 
 
-def capture(_: State) -> None:
-    made = Capture("any", KNOCK_PORT, tag_key=bytes(8))
+def capture(_: State) -> Capture:
+    made = Capture("any", KNOCK_PORT, tag_key=GATE.tag_key)
     try:
         assert list(made.frames()) == []
         made.dropped()
-    finally:
+    except BaseException:
         made.close()
+        raise
+    return made
+
+
+def whole_capture(state: State) -> None:
+    capture(state).close()
+
+
+def hears(made: Capture, _: State) -> None:
+    """See that it hears a genuine datagram, and no stray one that came before it."""
+    body = bytes(DATAGRAM_SIZES[0] - 4)
+    genuine = GATE.tag(body) + body
+    heard: list[bytes] = []
+    with closing(made), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for payload in (b"stray", genuine):
+            sock.sendto(payload, ("127.0.0.1", KNOCK_PORT))
+        while not heard:
+            assert select.select([made], [], [], PATIENCE)[0]
+            heard += made.frames()
+    assert [frame[-len(genuine) :] for frame in heard] == [genuine]
 
 
 def a_program(_: State) -> None:
@@ -147,7 +177,8 @@ def hear(_: State) -> None:
 
 
 CASES = {
-    "capture": Case(capture, CaptureError),
+    "capture": Case(whole_capture, CaptureError),
+    "capture that hears": Case(capture, CaptureError, finish=hears),
     "a program": Case(a_program),
     "an element of ipset": Case(add_to_a_set, before=sets, is_done=is_in_the_set),
     "news of nftables": Case(hear, OSError),
@@ -196,6 +227,7 @@ CASES = {
     ),
 }
 _TOLD = b"told"
+OF_FILES = {"openat", "newfstatat", "fstat", "read", "lseek", "ioctl"}
 
 
 def judge(case: Case, network: Network, fault: tuple[Call, str], path: Path) -> Life:
@@ -215,6 +247,11 @@ def judge(case: Case, network: Network, fault: tuple[Call, str], path: Path) -> 
     return life
 
 
+def is_again(call: Call) -> bool:
+    """Tell whether libnftables reads the same files again: it does so many times."""
+    return call.name in OF_FILES and call.number > 15
+
+
 def faults(case: Case) -> list[tuple[Call, str]]:
     calls = live(case.work(case.before(), lambda: None)).calls
     assert {call.name for call in calls if not call.process} <= ERRORS.keys()
@@ -222,7 +259,7 @@ def faults(case: Case) -> list[tuple[Call, str]]:
         (call, how)
         for number, call in enumerate(calls)
         # What fails in a program is in test_failing_programs.py.
-        if not call.process
+        if not call.process and (case.every or not is_again(call))
         for ways in [ERRORS[call.name]]
         for how in (ways if case.every else ways[number % len(ways) :][:1])
     ]
@@ -236,7 +273,8 @@ def test_a_call_that_fails_is_told_and_does_no_harm_later(
 ) -> None:
     case = CASES[name]
     # What Python loads when it is first used is there then.
-    case.step(case.before())
+    state = case.before()
+    case.finish(case.step(state), state)
     table = faults(case)
     assert table
     lives = [judge(case, network, fault, tmp_path / "told") for fault in table]

@@ -36,6 +36,7 @@ ERRORS = {
     "recvmsg": ("ENOMEM", "ENOBUFS"),
     "accept4": _FILES,
     "poll": _MEMORY,
+    "bpf": ("EPERM", "ENOMEM"),
     "pselect6": _MEMORY,
     "ioctl": ("ENODEV",),
     "fcntl": ("EINVAL",),
