@@ -1,11 +1,12 @@
-"""Every program that a back end starts fails once, in each way of a table.
+"""Every program that a back end starts fails once.
 
-It may not start, do nothing, or be killed when it has done its work. A step that says
-nothing has done its work all the same, the drop is never less than it was, and when the
-failure is over the step can be repeated, and everything taken away.
+It does nothing, or is killed when it has done its work; of the long steps, one program
+in the one way and the next in the other. That one cannot be started at all is in
+test_failing_calls.py. A step that says nothing has done its work all the same, the drop
+is never less than it was, and when the failure is over the step can be repeated, and
+everything taken away.
 """
 
-import errno
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -17,11 +18,7 @@ from firewall.network import CLIENT, STRANGER, Network, everything, sh
 from spassh_server.firewall import Firewall, FirewallError, run
 
 CLIENTS = tuple(to(one) for one in CLIENT.values())
-SECONDS = 60
-
-
-def not_started(argv: list[str]) -> list[str]:
-    raise OSError(errno.EAGAIN, f"no room for {argv[0]}")
+SECONDS = 300
 
 
 def does_nothing(_: list[str]) -> list[str]:
@@ -45,6 +42,7 @@ class Step(NamedTuple):
     before: Callable[[Firewall], None]
     keeps: Callable[[Firewall, Network], bool] = lambda _firewall, _network: True
     """What holds also where it failed."""
+    is_long: bool = True
 
 
 def granted(firewall: Firewall) -> None:
@@ -105,8 +103,12 @@ STEPS: Final = {
     # Another daemon starts, where one was killed.
     "start": Step(lambda one: one.prepare(), stands, granted, shut_and_granted),
     "repair": Step(lambda one: one.repair(), stands, damaged),
-    "extension": Step(extend, are_extended, granted, no_longer_than_granted),
-    "revocation": Step(revoke, lambda one, _: not one.grants(), granted, shut),
+    "extension": Step(
+        extend, are_extended, granted, no_longer_than_granted, is_long=False
+    ),
+    "revocation": Step(
+        revoke, lambda one, _: not one.grants(), granted, shut, is_long=False
+    ),
     "removal": Step(lambda one: one.remove(), gone, granted),
 }
 
@@ -180,14 +182,15 @@ def test_a_program_that_fails_is_told_and_leaves_the_drop_as_it_was(
     step = STEPS[name]
     number, has_failed = 0, True
     while has_failed:
-        way = WAYS[(number + KINDS.index(kind)) % len(WAYS)]
-        where = f"program {number}, {way.__name__}"
-        step.before(make(kind))
-        has_failed, was_told = attempt(kind, step, number, way)
-        assert step.keeps(make(kind), network), where
-        if was_told:
-            step.do(make(kind))
-        assert step.is_done(make(kind), network), where
+        first = (number + KINDS.index(kind)) % len(WAYS)
+        for way in WAYS[first:][:1] if step.is_long else WAYS:
+            where = f"program {number}, {way.__name__}"
+            step.before(make(kind))
+            has_failed, was_told = attempt(kind, step, number, way)
+            assert step.keeps(make(kind), network), where
+            if was_told:
+                step.do(make(kind))
+            assert step.is_done(make(kind), network), where
         number += 1
     assert number > 1
     make(kind).remove()
