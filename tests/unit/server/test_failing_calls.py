@@ -1,4 +1,4 @@
-"""Every system call of the store and of the files with users fails once.
+"""Every system call of the store and of the files of the daemon fails once.
 
 What was accepted is not accepted again, by whichever start follows, and the next
 datagram is. A file is what it was, or what it was to be, whole; and if it is not what
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from lab.failures import ERRORS, HALF
@@ -21,6 +21,8 @@ from spassh.protocol.errors import PacketError
 from spassh_server import store
 from spassh_server.config import Config, parse
 from spassh_server.files import read_private, replace, write_new
+from spassh_server.privsep import hook_journal
+from spassh_server.privsep.hook_journal import FIELDS, HookJournal, name_of
 from spassh_server.replay import Entry
 from spassh_server.store import ReplayStore
 from spassh_server.toml import ConfigError
@@ -161,6 +163,46 @@ def live_and_be_judged(disk: Disk, fault: tuple[Call, str]) -> Life:
         with disk.opened(NOW + 14 * SECOND, boot) as daemon:
             assert is_accepted(daemon, entry(99, later), later), fault
     return life
+
+
+def for_hooks(number: int) -> dict[str, Any]:
+    values = ("ada", f"192.0.2.{number}", "tcp/22", "address", 0, 15, 2e9, True)
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def test_a_call_of_the_journal_of_hooks_that_fails_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again with the next line: no hook is forgotten, and none is twice."""
+    # The file is written anew on the way.
+    monkeypatch.setattr(hook_journal, "_SPARE_LINES", 2)
+
+    def work() -> Iterator[None]:
+        still: dict[str, Any] = {}
+        journal = HookJournal(str(tmp_path), still.values)
+
+        def note(number: int) -> None:
+            one = for_hooks(number)
+            still[name_of(one)] = one
+            journal.note_open(one)
+
+        for number in range(9):
+            note(number)
+            if number % 2:
+                closed = min(still)
+                del still[closed]
+                journal.note_closed(closed)
+        yield
+        note(9)
+
+    table = faults(work)
+    assert len(table) > 20
+    for fault in table:
+        life = live(work, *fault)
+        assert life.failed
+        assert life.status == 0, fault
+        left = HookJournal(str(tmp_path), list).load()
+        assert set(left) == {name_of(for_hooks(number)) for number in range(4, 10)}
 
 
 OLD: Final = "old\n" * 300
