@@ -17,7 +17,7 @@ from . import bpf, copies, kernel_bpf
 from .bpf import Instruction, behind
 from .datagram import DLT_LINUX_SLL, DLT_LINUX_SLL2
 from .ebpf import UntranslatableError
-from .libpcap import CaptureError, Handle, filter_expression
+from .libpcap import Handle, filter_expression
 from .limits import COPIES_THAT_PASS, MAX_COUNTED, SNAPLEN
 from .tag_filter import NETWORK, passes_at, tag_filter
 from .transport_filter import transports_expression
@@ -51,7 +51,7 @@ def install(
     With `tag_key`, the 8 bytes of PROTOCOL.md section 3.1, the kernel looks at the tag.
 
     Raises:
-        CaptureError: libpcap, or the kernel, does not take the filter.
+        CaptureError: libpcap does not take the filter.
     """
     datagrams = filter_expression(port, fwknop=fwknop)
     others = transports_expression(transports) if transports else ""
@@ -61,15 +61,12 @@ def install(
         tag = tag_filter(handle.link, tag_key, keep=SNAPLEN, fwknop=fwknop)
         # What comes by other ways has no tag, and is never native.
         rest = _compiled(handle, others) if others else None
-        try:
-            with _socket(handle) as sock:
-                program = _in_kernel(handle, sock, behind(first, tag, rest))
-                if program is not None:
-                    counted = _count_copies(sock, program, len(first) + passes_at(tag))
-                    return Kept(untagged=True, copies=counted)
-        except OSError as error:
-            # Nobody knows which filter it has now.
-            raise CaptureError(f"{handle.name}: filter: {error.strerror}") from error
+        # Whatever is refused on the way, libpcap puts the next one in its place.
+        with contextlib.suppress(OSError), _socket(handle) as sock:
+            program = _in_kernel(handle, sock, behind(first, tag, rest))
+            if program is not None:
+                counted = _count_copies(sock, program, len(first) + passes_at(tag))
+                return Kept(untagged=True, copies=counted)
     either = f"({datagrams}) or ({others})" if others else datagrams
     handle.install(_compiled(handle, either))
     return Kept()
