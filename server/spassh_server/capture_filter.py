@@ -11,9 +11,8 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from scapy.libs import winpcapy as pcap
-
 from . import bpf, copies, kernel_bpf
+from .bindings import pcap
 from .bpf import Instruction, behind
 from .datagram import DLT_LINUX_SLL, DLT_LINUX_SLL2
 from .ebpf import UntranslatableError

@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ImportError as error:
         events.error(
             f"{error.name or 'a module'} is not installed",
-            "apt install python3-scapy python3-psutil, or pip install 'spassh[server]'",
+            "apt install libpcap0.8 python3-scapy python3-psutil,"
+            " or pip install 'spassh[server]'",
         )
         return EXIT_ERROR
     except OSError as error:
@@ -65,7 +66,8 @@ def _tell(error: OSError) -> None:
     elif isinstance(error, PermissionError):
         events.error(f"{error.filename}: permission denied", "run this as root")
     else:
-        events.error(f"{error.filename or 'spasshd'}: {error.strerror or error}")
+        reason = error.strerror or str(error)
+        events.error(f"{error.filename}: {reason}" if error.filename else reason)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from scapy.libs import winpcapy as pcap
 from scapy.libs.structures import bpf_insn
 
 from spassh.protocol.fwknop import openpgp
@@ -16,6 +15,7 @@ from spassh.protocol.fwknop.limits import LEAST, MOST
 from spassh.protocol.fwknop.packet import FIRST
 from spassh.protocol.limits import DATAGRAM_SIZES
 
+from .bindings import pcap
 from .bpf import Instruction
 
 ERRBUF = 256
