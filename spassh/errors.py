@@ -14,6 +14,10 @@ class SpasshError(Exception):
         self.hint = hint
 
 
+class NoSpasshdError(SpasshError):
+    """There is no spasshd on the server."""
+
+
 class UsageError(SpasshError):
     """The command line is wrong."""
 

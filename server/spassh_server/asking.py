@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Container
 from typing import Any
 
+from . import events
+from .addresses import text
 from .fair_lines import FairLines
 from .limits import (
     MAX_GRANTS_PER_USER,
@@ -115,6 +117,11 @@ class Asking:
             reply({"error": _REFUSED})
             return
         self._live.forget(wanted.user, wanted.address)
+        # No user is called "-".
+        whom = text(wanted.address) if wanted.address else wanted.user or "-"
+        events.say(
+            "revoked", whom=whom, grants=answer.grants, connections=answer.sessions
+        )
         reply(
             {
                 "grants": answer.grants,

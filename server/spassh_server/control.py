@@ -37,6 +37,10 @@ _UCRED = struct.Struct("iII")
 _ANSWER_SECONDS = 30
 
 
+NOT_RUNNING_HINT = "start it: 'systemctl start spasshd', or 'spasshd run'"
+"""What to do about it, where a verb needs the daemon."""
+
+
 class NotRunningError(Exception):
     """No daemon answers at this control socket."""
 

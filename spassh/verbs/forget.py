@@ -7,6 +7,7 @@ from ..patterns import Rank, Wanted, rank
 from ..private import config_home
 from ..ui import write
 from .lookup import profile_for
+from .ssh_config import rewrite_blocks
 
 
 def run(host: str) -> None:
@@ -29,6 +30,7 @@ def run(host: str) -> None:
             f"cannot remove {profile.path}: {lower_reason(error)}",
             "see whose the directory is",
         ) from error
+    rewrite_blocks(config_home())
     write(f"removed {profile.path}, which was for {' '.join(profile.hosts)}")
     write(
         f"the server still knows the key: 'spasshd user remove {profile.user}' there,"

@@ -38,10 +38,10 @@ def lock(target: Target, clocks: Clocks, tell: Tell) -> None:
     if not settings.goes_through_spassh:
         raise SpasshError(
             f"ssh does not go through spassh to {target.host}",
-            f"begin with 'spassh enroll {target.host}'",
+            f"begin with 'spassh enroll {target.said}'",
         )
     port = f"tcp/{settings.port}"
-    with ssh.session(_doctor(target)):
+    with ssh.session(target.ask_doctor):
         spasshd = _spasshd(ssh, target, settings)
         spasshd.running_status()
         with _rolling_back(spasshd, target) as trial:
@@ -49,7 +49,7 @@ def lock(target: Target, clocks: Clocks, tell: Tell) -> None:
             how = "on trial" if trial.is_mine else "already"
             say(f"{target.host} drops {port} {how}; now to get in all the same")
             becomes = "opens again" if trial.is_mine else "stays shut"
-            hint = f"the port {becomes}: {_doctor(target)}"
+            hint = f"the port {becomes}: {target.ask_doctor}"
             anew = Ssh(target, clocks.monotonic, tell)
             with anew.session(hint):
                 say("got in: knocked, and logged in anew")
@@ -67,7 +67,7 @@ def unlock(target: Target, clocks: Clocks, tell: Tell) -> None:
     ssh = Ssh(target, clocks.monotonic, tell)
     settings = ssh.settings()
     port = f"tcp/{settings.port}"
-    with ssh.session(_doctor(target)):
+    with ssh.session(target.ask_doctor):
         _spasshd(ssh, target, settings).unprotect(port)
     say(f"unlocked: {target.host} does not drop {port} any more")
 
@@ -82,10 +82,6 @@ def _begin(spasshd: Spasshd, port: str, trial: _Trial) -> bool:
     except NotBegunError:
         trial.is_mine = False
         raise
-
-
-def _doctor(target: Target) -> str:
-    return f"'spassh doctor {target.host}' looks for the reason"
 
 
 @contextmanager

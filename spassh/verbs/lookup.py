@@ -23,8 +23,8 @@ def no_profile(home: str, host: str) -> ProfileError:
     return ProfileError(
         profiles_directory(home),
         f"no profile names '{host}'",
-        f"'spassh import --host {host}' takes the server's invite in; a Host"
-        " of ssh_config(5) is no name here, but its HostName is",
+        f"'spassh enroll {host}' makes one, or with an invite 'spassh import --host"
+        f" {host}'; a Host of ssh_config(5) is no name here, but its HostName is",
     )
 
 

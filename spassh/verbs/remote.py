@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from ..errors import SpasshError
+from ..errors import NoSpasshdError, SpasshError
 from ..protocol.errors import TextFormError
 from ..protocol.finding import Finding, decode_findings
 from ..protocol.invite import Invite, decode_invite
@@ -359,7 +359,7 @@ class Spasshd:
             return SpasshError(f"spasshd on {self._host}: {said[1]}", hint)
         missing = done.status == _NOT_FOUND or _MISSING.search(done.complaint)
         if missing and "spasshd" in done.complaint:
-            return SpasshError(
+            return NoSpasshdError(
                 f"{self._host} has no spasshd",
                 "install it there, where root's PATH (for sudo, secure_path) leads",
             )

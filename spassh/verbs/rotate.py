@@ -40,7 +40,7 @@ def run(target: Target, clocks: Clocks, tell: Tell) -> None:
     address = check_address(settings.host)
     # What is damaged is told now, and not written again.
     load_keys(profile, home)
-    with ssh.session():
+    with ssh.session(target.ask_doctor):
         say(f"logged in to {target.host} as {settings.login}")
         spasshd = Spasshd(ssh, target.host, settings.login, ask_password)
         prover = Prover(spasshd, settings, home, clocks.utc_ms)

@@ -74,6 +74,16 @@ class Target(NamedTuple):
     port: int = 0
     """0 leaves it to ssh."""
 
+    @property
+    def said(self) -> str:
+        """The user's own word for it, without the port."""
+        return f"{self.login}@{self.host}" if self.login else self.host
+
+    @property
+    def ask_doctor(self) -> str:
+        """The hint for who has set everything up, and does not get in."""
+        return f"'spassh doctor {self.said}' looks for the reason"
+
 
 class Settings(NamedTuple):
     """What ssh makes of a target."""

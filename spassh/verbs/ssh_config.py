@@ -55,6 +55,16 @@ def write_blocks(home: str) -> str:
     return path
 
 
+def rewrite_blocks(home: str) -> None:
+    """Write our own file anew, if there is one: a host without a profile leaves it.
+
+    Raises:
+        SpasshError: as `write_blocks`.
+    """
+    if os.path.exists(os.path.join(home, "ssh_config")):
+        write_blocks(home)
+
+
 def _hosts(home: str) -> Iterator[str]:
     """Yield the hosts of each profile, as ssh_config(5) has them."""
     for path in profile_paths(home):

@@ -130,7 +130,7 @@ def test_without_spassh_in_ssh_nothing_is_begun(
     assert done.returncode == 1
     assert done.stderr == (
         f"spassh: error: ssh does not go through spassh to {SERVER_NAME}\n"
-        f"spassh: hint: begin with 'spassh enroll {SERVER_NAME}'\n"
+        f"spassh: hint: begin with 'spassh enroll {ROOT}'\n"
     )
 
 

@@ -158,7 +158,7 @@ def judge_clock(*, synchronised: bool | None) -> Finding:
     if synchronised:
         return Finding("clock", _OK, "it is kept right", "", {"synchronised": True})
     seen = "nobody keeps it right: a minute off, and every knock is refused"
-    remedy = "timedatectl set-ntp true"
+    remedy = "timedatectl set-ntp true; if it cannot: apt install systemd-timesyncd"
     return Finding("clock", _WARNING, seen, remedy, {"synchronised": False})
 
 

@@ -56,7 +56,7 @@ def _protect(settings: Config, options: Namespace) -> int:
             return _see(settings, options.ports, under_way)
         return _begin(settings, ports, options.confirm_within, under_way)
     except control.NotRunningError:
-        events.error("spasshd is not running", "start it with 'spasshd run'")
+        events.error("spasshd is not running", control.NOT_RUNNING_HINT)
         return 3
 
 

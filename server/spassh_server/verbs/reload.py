@@ -18,7 +18,7 @@ def run(options: Namespace) -> int:
         events.error("spasshd does not answer", NO_ANSWER_HINT)
         return 1
     except control.NotRunningError:
-        events.error("spasshd is not running", "start it with 'spasshd run'")
+        events.error("spasshd is not running", control.NOT_RUNNING_HINT)
         return 3
 
 

@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
             hint = "grants may live on: 'spasshd status' shows those in the kernel"
             events.error("spasshd does not answer", hint)
             return 1
-        hint = "start it with 'spasshd run', or 'spasshd stop --open' removes all"
+        hint = f"{control.NOT_RUNNING_HINT}; 'spasshd stop --open' removes all"
         events.error("spasshd is not running", hint)
         return 3
     if "error" in answer:
@@ -89,6 +89,9 @@ def _check(settings: Config, target: str, taken_back: int) -> int:
             "is that user's key still there? 'spasshd user remove' takes it away",
         )
         return 1
+    if target in read_users(settings)[0].by_name:
+        remedy = f"'spasshd user remove {target}' ends that"
+        events.say("note", text=f"{target} may knock again: {remedy}")
     return 0
 
 

@@ -22,10 +22,10 @@ _MOMENT = 3
 
 def run(options: Namespace) -> int:
     """Stop the daemon if it runs, and wait until it has gone."""
-    settings = _load(options)
     if options.open and os.geteuid() != 0:
         events.error("the packet filter takes root", "run this as root")
         return 1
+    settings = _load(options)
     running = True
     try:
         control.ask(settings.run_dir, control.STOP)

@@ -267,6 +267,8 @@ def judge_login(host: str, tried: Login) -> Finding:
         data = {"login": login, "milliseconds": milliseconds}
         return Finding("login", _OK, seen, "", data)
     remedy = f"see what it says: ssh -v {host}"
+    if "Host key verification failed" in why:
+        remedy = f"log in once where you can see and accept its key: ssh {host}"
     is_question = "Permission denied" in why or not why
     worth = _UNKNOWN if is_question else _WARNING
     return Finding("login", worth, why or "not tried: the port is shut", remedy, data)
@@ -294,10 +296,22 @@ def judge_clock(offset: Offset | None, host: str) -> Finding:
     return Finding("clock", _OK, seen, "", data)
 
 
-def judge_server(findings: Sequence[Finding] | None, why: str, host: str) -> Finding:
-    """Say whether the server's half is known; its findings come after this."""
+def judge_server(
+    findings: Sequence[Finding] | None, why: str, host: str, *, is_missing: bool = False
+) -> Finding:
+    """Say whether the server's half is known; its findings come after this.
+
+    Args:
+        findings: those of the server, if they are known.
+        why: why they are not; empty if nobody could be asked.
+        host: how to call the server.
+        is_missing: whether there is no spasshd.
+    """
     if findings is None:
         reason = why or "it was not asked"
         seen = f"what spasshd there has to say is not known: {reason}"
-        return Finding("server", _UNKNOWN, seen, f"on {host}, as root: spasshd doctor")
+        remedy = f"on {host}, as root: spasshd doctor"
+        if is_missing:
+            remedy = f"if it is to be guarded, install spasshd on {host}"
+        return Finding("server", _UNKNOWN, seen, remedy)
     return Finding("server", _OK, f"spasshd doctor has looked at {host}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ...errors import SpasshError
+from ...errors import NoSpasshdError, SpasshError
 from ...profile import Profile
 from ...protocol.finding import Finding
 from ..proof import Prover, Seen
@@ -29,6 +29,8 @@ class There(NamedTuple):
     seen: Seen | None = None
     """What spasshd saw of a test knock."""
     why: str = ""
+    is_missing: bool = False
+    """Whether there is no spasshd."""
 
 
 def compare_clocks(ssh: Ssh, utc_ms: Callable[[], int]) -> Offset | None:
@@ -66,5 +68,6 @@ def look_there(
         if profile:
             there = there._replace(seen=prover.look(profile))
     except SpasshError as error:
-        there = there._replace(why=str(error))
+        is_missing = isinstance(error, NoSpasshdError)
+        there = there._replace(why=str(error), is_missing=is_missing)
     return there

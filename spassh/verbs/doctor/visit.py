@@ -138,12 +138,6 @@ class Visit:
         """Whether ssh has a way to the host that is not by spassh."""
         return bool(self._settings.proxy) and not self._settings.goes_through_spassh
 
-    @property
-    def _said(self) -> str:
-        """The target as the user said it."""
-        host, login, _ = self._target
-        return f"{login}@{host}" if login else host
-
     def findings(self) -> Iterator[Finding]:
         """Yield what is found, one after the other."""
         trouble = self._ask_ssh()
@@ -199,7 +193,7 @@ class Visit:
             self._has_profile = True
             return None, Finding("profile", Result.PROBLEM, str(error), error.hint)
         path = hidden.path if hidden else ""
-        return None, judge_no_profile(self._said, host, path)
+        return None, judge_no_profile(self._target.said, host, path)
 
     def _look_at_files(self, profile: Profile) -> list[Finding]:
         own = [own_key_path(self._home)] if profile.has_own_key else []
@@ -242,7 +236,7 @@ class Visit:
                 self._settings.port,
                 self._openings,
                 host,
-                self._said,
+                self._target.said,
                 has_other_way=self._has_own_way,
             )
             if ways:
@@ -296,10 +290,10 @@ class Visit:
             )
             yield judge_udp(knocked, name)
             if there.seen:
-                yield from judge_access(there.seen, name, self._said)
+                yield from judge_access(there.seen, name, self._target.said)
         yield judge_login(name, tried)
         yield judge_clock(there.offset, name)
-        yield judge_server(there.findings, there.why, name)
+        yield judge_server(there.findings, there.why, name, is_missing=there.is_missing)
         self.server = there.findings
 
     def _look_there(self, key: _Key | None) -> tuple[There, Login]:

@@ -499,7 +499,7 @@ def states(*outputs: str) -> Provoke:
 
 def lock_without_spassh(scene: Scene) -> None:
     fake_ssh(scene)
-    lock.lock(Target(HOST), Clocks(lambda: 0.0, lambda: NOW_MS), silent)
+    lock.lock(Target(HOST, "root"), Clocks(lambda: 0.0, lambda: NOW_MS), silent)
 
 
 def invite_of_another(scene: Scene) -> None:
@@ -617,7 +617,7 @@ FAILURES = [
     ),
     Failure(
         "FILE: no profile names 'HOST'",
-        "'spassh import --host server.example' takes",
+        "'spassh enroll server.example' makes one, or with an invite 'spassh import",
         3,
         ask("/bin/ls", host=HOST),
     ),
@@ -831,7 +831,7 @@ FAILURES = [
     Failure("--name: REASON", "such as alice-laptop", 2, bad_name),
     Failure(
         "ssh does not go through spassh to HOST",
-        "begin with 'spassh enroll server.example'",
+        "begin with 'spassh enroll root@server.example'",
         1,
         lock_without_spassh,
     ),

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from unit.client.parties import CLIENT, CLIENT_SECRET, PSK_BYTES, SERVER_KEYS, Home
 
 from spassh.cli import main
 from spassh.protocol.keys import PSK, PUBLIC, SECRET, encode_key
+from spassh.verbs.ssh_config import write_blocks
 
 Spassh = Callable[..., tuple[int, str, str]]
 
@@ -109,6 +111,17 @@ class TestForget:
         assert f"removed {path}, which was for server.example 192.0.2.1" in err
         assert "'spasshd user remove alice' there" in err
         assert home.names() == ["key", "profiles/b.toml"]
+
+    def test_ssh_is_not_sent_through_spassh_to_it_any_more(
+        self, home: Home, spassh: Spassh
+    ) -> None:
+        home.profile("a.toml")
+        home.profile("b.toml", hosts='["other.example"]')
+        write_blocks(str(home.path))
+        assert spassh("forget", "server.example")[0] == 0
+        blocks = Path(home.path, "ssh_config").read_text(encoding="utf-8")
+        hosts = [line for line in blocks.splitlines() if line.startswith("Host ")]
+        assert hosts == ["Host other.example"]
 
     @pytest.mark.parametrize("entry", ["*.example", "git@server.example"])
     def test_a_pattern_is_not_enough(

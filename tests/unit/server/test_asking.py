@@ -213,6 +213,30 @@ def test_an_answer_to_nothing_is_of_no_account(
     assert len(asked.replies) == 1
 
 
+@pytest.mark.parametrize(
+    ("wanted", "whom"),
+    [
+        (Revoke(0), "-"),
+        (Revoke(0, user="ada", sessions=True), "ada"),
+        (Revoke(0, address=host(5)), "2001:db8::5"),
+    ],
+)
+def test_the_log_has_what_an_administrator_took_back(
+    asked: Asked, capsys: Capture, wanted: Revoke, whom: str
+) -> None:
+    asked.revoke(wanted)
+    asked.answer(message.REVOKED, 1, grants=2, sessions=1)
+    assert log(capsys) == [f"revoked whom={whom} grants=2 connections=1"]
+
+
+def test_a_revocation_that_failed_is_none_in_the_log(
+    asked: Asked, capsys: Capture
+) -> None:
+    asked.revoke(Revoke(0, user="ada"))
+    asked.answer(message.FAILED, 1)
+    assert log(capsys) == []
+
+
 def test_numbers_begin_anew_when_they_no_longer_fit(asked: Asked) -> None:
     asked.asking._number = 0xFFFFFFFE
     for number in range(3):

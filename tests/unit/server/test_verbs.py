@@ -169,7 +169,9 @@ class TestRevoke:
         assert spasshd("user", "add", "ada")[0] == 0
         with spasshd.answering({"grants": 0, "sessions": 0}):
             answer = spasshd("revoke", target)
-        assert answer == (0, "grants taken back: 0\n", "")
+        note = "ada may knock again: 'spasshd user remove ada' ends that"
+        note = f'spasshd: note text="{note}"\n' if target == "ada" else ""
+        assert answer == (0, "grants taken back: 0\n", note)
 
     def test_of_a_name_that_nobody_has_is_an_error(self, spasshd: Spasshd) -> None:
         """A typing error in an emergency must not look like success."""
@@ -861,3 +863,18 @@ class TestReload:
             "spasshd: hint: mend it\\nor not",
             "spasshd: error: bob.toml: bad",
         ]
+
+
+def test_opening_the_ports_without_being_root_is_one_error_and_nothing_else(
+    spasshd: Spasshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spasshd.path.write_text("protect = [", encoding="ascii")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert spasshd("stop", "--open") == (
+        1,
+        "",
+        (
+            "spasshd: error: the packet filter takes root\n"
+            "spasshd: hint: run this as root\n"
+        ),
+    )

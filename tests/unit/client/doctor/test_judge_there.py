@@ -412,3 +412,13 @@ def test_what_the_server_has_to_say_is_known_or_not() -> None:
         assert told(judge_server(None, why, "server")) == [
             ("unknown", lead + said, remedy)
         ]
+    install = "if it is to be guarded, install spasshd on server"
+    assert told(judge_server(None, "it has none", "server", is_missing=True)) == [
+        ("unknown", lead + "it has none", install)
+    ]
+
+
+def test_a_server_whose_key_nobody_has_accepted_is_one_to_log_in_to_once() -> None:
+    why = "ssh to server failed: Host key verification failed."
+    (finding,) = told(judge_login("server", Login("root", why=why)))
+    assert finding[2].endswith("accept its key: ssh server")

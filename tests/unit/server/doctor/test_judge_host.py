@@ -211,7 +211,11 @@ def test_where_nothing_is_protected_sshd_may_listen_anywhere() -> None:
     ("synchronised", "result", "remedy"),
     [
         (True, "ok", ""),
-        (False, "warning", "timedatectl set-ntp true"),
+        (
+            False,
+            "warning",
+            "timedatectl set-ntp true; if it cannot: apt install systemd-timesyncd",
+        ),
         (None, "unknown", "compare: date -u"),
     ],
 )
