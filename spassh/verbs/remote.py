@@ -370,7 +370,8 @@ class Spasshd:
         if self._login != "root":
             return SpasshError(
                 f"sudo on {self._host} does not run spasshd: {done.complaint}",
-                f"let {self._login} use it, or log in as root: root@{self._host}",
+                f"let {self._login} use it, or log in as root: root@{self._host}; or"
+                " have somebody there make you an invite: 'spasshd user add'",
             )
         return SpasshError(
             f"spasshd on {self._host}: {done.complaint}",

@@ -84,7 +84,7 @@ def run(options: Namespace) -> int:
     print(f"configuration: {path}")
     print(f"server key: {encode_key(PUBLIC, PrivateKey(secret).public)}")
     if not options.protect:
-        events.say("note", text="nothing is protected, and nobody is known yet")
+        events.say("note", text="nothing is protected yet: see 'protect'")
     return 0
 
 
