@@ -165,6 +165,31 @@ def test_the_rpm_package_opens_before_it_goes(rpms: Path) -> None:
     assert "[ $1 -eq 0 ] && [ -d /run/systemd/system ]" in script
 
 
+@pytest.mark.parametrize("status", [0, 1, 5])
+@pytest.mark.parametrize("state", ["active", "inactive"])
+def test_who_cannot_remove_the_rpm_package_keeps_the_guard(
+    rpms: Path, status: int, state: str
+) -> None:
+    """With the drop in place and no daemon, nobody would get in any more."""
+    script = query(rpm(rpms, "spassh-server"), "--queryformat", "%{PREUN}")
+    program = "/usr/bin/python3 -I -B /usr/bin/spasshd stop --open"
+    assert script.count(program) == 1
+    script = script.replace(program, f"(exit {status})")
+    script = script.replace("-d /run/systemd/system", "-d /")
+    # What is done goes where no redirection of the script takes it away.
+    stub = f'systemctl() {{ echo "$@" >&3; [ $1 != show ] || echo {state}; }}\n'
+    argv = ["sh", "-e", "-c", f"exec 3>&1\n{stub}{script}", "sh", "0"]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    verbs = [line.split()[0] for line in done.stdout.splitlines()]
+    if status == 1:
+        assert done.returncode == 1
+        restart = ["start"] if state == "active" else []
+        assert verbs == ["show", "stop", *restart]
+    else:
+        assert done.returncode == 0
+        assert verbs == ["show", "stop", "--no-reload"]
+
+
 @pytest.mark.parametrize(
     ("name", "path"),
     [("spassh", "usr/bin/spassh"), ("spassh-server", "usr/bin/spasshd")],
