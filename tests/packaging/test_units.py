@@ -242,11 +242,18 @@ def test_the_guard_is_started_again_after_a_signal_of_somebody(
     assert is_started_again(exit_status(lambda: False, monkeypatch))
 
 
+def test_modules_are_loaded_before_a_packet_filter_asks_for_them() -> None:
+    """The unit may load none, and a guard that starts too early would have to wait."""
+    assert value("ProtectKernelModules") == "yes"
+    assert "systemd-modules-load.service" in values("After")
+
+
 def test_the_drop_comes_before_the_network_and_waits_for_nothing_of_it() -> None:
     assert "network-pre.target" in values("Before")
     assert value("DefaultDependencies") == "no"
     after = set(values("After"))
     assert not {one for one in after if one.startswith(("network", "sys"))} - {
+        "systemd-modules-load.service",
         "systemd-sysusers.service",
         "systemd-tmpfiles-setup.service",
     }
