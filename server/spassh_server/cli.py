@@ -25,9 +25,13 @@ EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 4
 """Of `run`, after 'spasshd stop'. By it a service manager can tell that from a signal
 of somebody who did not mean to leave the ports shut to everybody."""
+EXIT_NOT_PERMITTED = 5
+"""Of `stop --open`, where the kernel lets nobody change the packet filter: in a
+container without a network of its own, which has put nothing in there."""
 
 _EPILOG = """exit status: 0 success, 1 error, 2 usage, 3 spasshd is not running,
-4 run was ended by 'spasshd stop', 130 interrupted.
+4 run was ended by 'spasshd stop', 5 'stop --open' may not change the packet
+filter, 130 interrupted.
 The manual: spasshd(8), spasshd.toml(5)."""
 
 

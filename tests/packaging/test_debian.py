@@ -276,6 +276,42 @@ def test_the_scripts_know_where_the_configuration_is() -> None:
     assert f"\nconfig={DEFAULT_PATH}\nkey={directory}/server.key\n" in postinst
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(0, 0), (1, 1), (2, 1), (5, 0), (127, 1)],
+)
+def test_the_package_goes_only_if_no_rule_of_it_can_be_left(
+    status: int, outcome: int
+) -> None:
+    """5 is said in a container that may not change its packet filter."""
+    text = (DEBIAN / "spassh-server.prerm").read_text(encoding="ascii")
+    program = "/usr/bin/python3 -I -B /usr/sbin/spasshd stop --open"
+    assert text.count(program) == 1
+    script = text.replace(program, f"(exit {status})")
+    script = f"ischroot() {{ return 1; }}\n{script}"
+    for word, expected in (("remove", outcome), ("upgrade", 0), ("deconfigure", 0)):
+        done = subprocess.run(["sh", "-c", script, "prerm", word], check=False)
+        assert done.returncode == expected, word
+
+
+def test_whoever_may_be_locked_out_is_warned() -> None:
+    """Also by a removal that failed, and where a first installation finds its file."""
+    text = (DEBIAN / "spassh-server.postinst").read_text(encoding="ascii")
+    script = text.replace("-d /run/systemd/system", "-d /")
+    script = script.replace("! -e $config", "! -e /")
+    for state, warned in (("failed", True), ("activating", True), ("active", False)):
+        stub = f"systemctl() {{ echo {state}; }}\n"
+        for words in (
+            ("configure", ""),
+            ("configure", "0.1.0-1"),
+            ("abort-remove",),
+            ("abort-upgrade", "0.1.0-1"),
+        ):
+            argv = ["sh", "-c", stub + script, "postinst", *words]
+            done = subprocess.run(argv, check=True, capture_output=True, text=True)
+            assert ("keep this session" in done.stderr) is warned, (state, words)
+
+
 def test_purging_deletes_every_directory_of_a_first_configuration() -> None:
     """The server's OpenPGP key is in one of them."""
     options = Namespace(protect=[], backend="auto")

@@ -16,6 +16,12 @@ from .xtables import FILTER, INPUT, MANGLE, NAT, comment_of, same_rule
 _LAST: Final = re.compile(r"([a-z0-9-]{1,20}) (\d+)/\2")
 """The comment of the last rule in any chain of ours."""
 
+_FORWARD: Final = "-forward"
+_SOURCE: Final = "-source"
+
+SUFFIXES: Final = ("", _FORWARD, _SOURCE)
+"""What the names of our chains end with. In small letters: no name ends like that."""
+
 
 class Hook(NamedTuple):
     """A chain of ours, and whence packets come to it."""
@@ -26,7 +32,7 @@ class Hook(NamedTuple):
     owner: str
     """`Settings.name`."""
     suffix: str = ""
-    """Tells chains of one table apart. In small letters: no name ends like that."""
+    """One of SUFFIXES: tells chains of one table apart."""
     match: str = ""
     """Which packets concern us at all; all others are spared our rules."""
 
@@ -49,7 +55,7 @@ def input_hook(settings: Settings) -> Hook:
 def forward_hook(settings: Settings) -> Hook:
     """Return where packets that were sent on to an inner host are judged."""
     match = "-m conntrack --ctstate DNAT "
-    return Hook(FILTER, "FORWARD", settings.name, "-forward", match)
+    return Hook(FILTER, "FORWARD", settings.name, _FORWARD, match)
 
 
 def lead_hook(settings: Settings) -> Hook:
@@ -71,7 +77,7 @@ def note_hook(settings: Settings) -> Hook:
 def source_hook(settings: Settings) -> Hook:
     """Return where the client's address is hidden from an inner host."""
     match = "-m conntrack --ctstate DNAT "
-    return Hook(NAT, "POSTROUTING", settings.name, "-source", match)
+    return Hook(NAT, "POSTROUTING", settings.name, _SOURCE, match)
 
 
 def wanted_hooks(

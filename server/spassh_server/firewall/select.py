@@ -7,6 +7,7 @@ from typing import Final
 from . import Clock, Firewall, FirewallError, Settings
 from .ipfw_design import make_ipfw
 from .iptables import Iptables
+from .left_behind import left_behind
 from .nftables import Nftables
 from .pf import Pf
 
@@ -60,6 +61,29 @@ def _first_that_works(settings: Settings, clock: Clock) -> tuple[Firewall, str]:
 
 
 def others(used: Firewall, settings: Settings, clock: Clock) -> list[Firewall]:
-    """Return the back ends that work here beside the one that is `used`."""
+    """Return the back ends that may have rules of ours, but for the one in use."""
+    try:
+        left = left_behind(settings)
+    except FirewallError:
+        left = frozenset()  # a guard that stands is worth more than to know
+    made = _suspects(left, settings, clock)
+    return [one for one in made if one.name != used.name]
+
+
+def with_rules(backend: str, settings: Settings, clock: Clock) -> list[Firewall]:
+    """Return the back ends that may have rules of ours here.
+
+    They are those that work; and of those that do not, the one that is configured,
+    which is `backend`, and each of which the kernel has rules. To remove them fails
+    then, and whoever tries is told why.
+
+    Raises:
+        NotPermittedError: the packet filter of this network is not ours to change.
+        FirewallError: the kernel does not say what it has.
+    """
+    return _suspects(left_behind(settings) | {backend}, settings, clock)
+
+
+def _suspects(left: frozenset[str], settings: Settings, clock: Clock) -> list[Firewall]:
     made = [make(settings, clock) for make in _MAKERS.values()]
-    return [one for one in made if one.name != used.name and one.unavailable() is None]
+    return [one for one in made if one.name in left or one.unavailable() is None]

@@ -9,7 +9,8 @@ from ..config import Config
 from ..daemon import is_alive
 from ..doctor.service import ask_systemd
 from ..firewall import FirewallError
-from ..firewall.select import BACKENDS, choose
+from ..firewall.left_behind import NotPermittedError
+from ..firewall.select import with_rules
 from ..salvage import salvage
 from ..toml import ConfigError
 from ..trial import clear_trial
@@ -67,19 +68,17 @@ def _open(settings: Config) -> int:
     # Before all else: a daemon that is started now must not go on with a trial.
     clear_trial(settings)
     status = 0
-    # Every back end that works here: the configuration may have changed since.
-    for name in BACKENDS:
-        try:
-            firewall, _ = choose(name, settings.firewall, wall_clock)
-        except FirewallError as error:
-            # What does not work here has no rules of ours, unless it was asked for.
-            if settings.backend == name:
-                events.error(error, error.hint)
-                status = 1
-            continue
+    try:
+        # All of them: the configuration may have changed since.
+        firewalls = with_rules(settings.backend, settings.firewall, wall_clock)
+    except FirewallError as error:
+        events.error(error, error.hint)
+        return 5 if isinstance(error, NotPermittedError) else 1  # EXIT_NOT_PERMITTED
+    for firewall in firewalls:
         try:
             firewall.remove()
         except FirewallError as error:
-            events.error(f"{name}: {error}", error.hint)
+            hint = error.hint or f"does all that {firewall.name} needs work here?"
+            events.error(f"{firewall.name}: {error}", hint)
             status = 1
     return status
