@@ -1,5 +1,6 @@
 """spassh-protocol(7), docs/PROTOCOL.md and the code have the same numbers and words."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -141,3 +142,28 @@ def test_every_text_form_is_described_and_back() -> None:
     assert listed == prefixes
     for prefix in prefixes:
         assert f"`{prefix}" in SPECIFICATION or f'"{prefix}"' in SPECIFICATION
+
+
+def test_the_example_is_a_datagram_that_the_code_makes() -> None:
+    vector = ROOT / "tests" / "vectors" / "native" / "access_ipv4_source.vec"
+    head, datagram = vector.read_text(encoding="ascii").split("\n\n")
+    fields = dict(line.split(": ", 1) for line in head.splitlines())
+    example = SOURCE.split("\n.Sh EXAMPLES\n")[1].split("\n.Sh ")[0]
+    made_from, shown = re.findall(r"\n\.Bd .*\n([^.]*)\n\.Ed", example)
+    assert shown == datagram.strip()
+    words = re.sub(r"\n +", "", made_from).splitlines()
+    assert {" ".join(line.split()[:-1]): line.split()[-1] for line in words} == {
+        name: fields[name]
+        for name in ("server secret", "client secret", "psk", "randomness")
+    }
+    wanted = json.loads(fields["request"])
+    assert (wanted["port"], wanted["protocol"], wanted["address"]) == (22, 6, "")
+    assert f"{wanted['time']} milliseconds" in example
+
+
+def test_the_page_has_the_sections_of_what_is_no_program() -> None:
+    sections = re.findall(r"^\.Sh (.*)$", SOURCE, re.MULTILINE)
+    assert sections == [
+        *("NAME", "DESCRIPTION", "EXAMPLES", "SEE ALSO", "STANDARDS"),
+        "SECURITY CONSIDERATIONS",
+    ]

@@ -131,6 +131,23 @@ def test_the_synopsis_has_every_verb_option_and_argument_and_back() -> None:
     assert synopses() == expected
 
 
+@pytest.mark.parametrize(
+    ("page", "more"),
+    [
+        ("spasshd.8", {"ENVIRONMENT", "EXIT STATUS", "DIAGNOSTICS", "SIGNALS"}),
+        ("spasshd.toml.5", {"CONFIGURATION", "USERS", "OWNERS AND PERMISSIONS"}),
+    ],
+)
+def test_a_page_has_the_sections_that_an_administrator_looks_for(
+    page: str, more: set[str]
+) -> None:
+    text = (CHECKOUT / "man" / page).read_text(encoding="ascii")
+    sections = re.findall(r"^\.Sh (.*)$", text, re.MULTILINE)
+    always = {"NAME", "SYNOPSIS", "DESCRIPTION", "FILES", "EXAMPLES", "SEE ALSO"}
+    assert {*sections} >= always | more | {"SECURITY CONSIDERATIONS"}
+    assert len({*sections}) == len(sections)
+
+
 def test_every_exit_status_is_described_and_back() -> None:
     statuses = {value for key, value in vars(cli).items() if key.startswith("EXIT_")}
     items = re.findall(r"^\.It (\d+)$", section("EXIT STATUS"), re.MULTILINE)
