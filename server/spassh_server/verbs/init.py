@@ -4,15 +4,20 @@ import os
 from argparse import Namespace
 from hashlib import blake2s
 
+import psutil
+
 from spassh.protocol.crypto import PrivateKey
 from spassh.protocol.errors import TextFormError
 from spassh.protocol.keys import PUBLIC, SECRET, encode_key
+from spassh.protocol.limits import DEFAULT_KNOCK_PORT
 from spassh.protocol.names import check_host
 
 from .. import events
 from ..accounts import account_for_new_configuration
 from ..config import DEFAULT_MARK, DEFAULT_PATH
+from ..doctor.sockets import read_sockets
 from ..files import write_new
+from ..ports import Port
 
 _TEMPLATE = """\
 # spasshd.toml: see spasshd.toml(5). 'spasshd check' finds mistakes in it.
@@ -36,7 +41,7 @@ max_grants = 4096       # at the same time
 # Where packets are captured, and on which UDP port. Nothing listens on that port; use
 # one that no service of this machine uses.
 interfaces = ["any"]
-knock_port = 62201
+knock_port = {knock_port}
 
 # What invites call this server. Without it: the host's name.
 {address}
@@ -73,22 +78,44 @@ def run(options: Namespace) -> int:
         events.error(error)
         return 2
     os.makedirs(os.path.join(directory, "users.d"), mode=0o700, exist_ok=True)
+    knock_port = _free_knock_port()
     secret = os.urandom(32)
     write_new(key_file, encode_key(SECRET, secret) + "\n")
     try:
-        write_new(path, _configuration(options, path, address))
+        write_new(path, _configuration(options, path, address, knock_port))
     except BaseException:
         # Half an installation would be in the way of the next try.
         os.unlink(key_file)
         raise
     print(f"configuration: {path}")
     print(f"server key: {encode_key(PUBLIC, PrivateKey(secret).public)}")
+    if knock_port != DEFAULT_KNOCK_PORT:
+        text = f"knock_port is {knock_port}: a program of this host has the usual one"
+        events.say("note", text=text)
     if not options.protect:
         events.say("note", text="nothing is protected yet: see 'protect'")
     return 0
 
 
-def _configuration(options: Namespace, path: str, address: str) -> str:
+def _free_knock_port() -> int:
+    """Return the usual port, or the next one that no program of this host has.
+
+    It is dropped as soon as the daemon runs, and may be where an fwknopd gets the
+    packets of everybody who has no other way in.
+    """
+    try:
+        listeners, _ = read_sockets(())
+    except (OSError, psutil.Error):
+        return DEFAULT_KNOCK_PORT  # such as in a chroot without /proc
+    taken = {one.port for one in listeners}
+    numbers = range(DEFAULT_KNOCK_PORT, 1 << 16)
+    free = (one for one in numbers if Port(17, one) not in taken)
+    return next(free, DEFAULT_KNOCK_PORT)
+
+
+def _configuration(
+    options: Namespace, path: str, address: str, knock_port: int = DEFAULT_KNOCK_PORT
+) -> str:
     standard = path == DEFAULT_PATH
     # Two daemons must share neither a table nor a mark; the path tells them apart.
     digest = blake2s(path.encode(), digest_size=3)
@@ -102,6 +129,7 @@ def _configuration(options: Namespace, path: str, address: str) -> str:
         address=f'address = "{address}"'
         if address
         else '# address = "server.example.org"',
+        knock_port=knock_port,
         mark=mark,
         user=account_for_new_configuration(),
         name="spassh" if standard else f"spassh-{digest.hexdigest()}",

@@ -17,7 +17,9 @@ from spassh_server.firewall import FirewallError
 pytest.importorskip("scapy.libs.winpcapy")
 
 from spassh_server import cli, daemon
-from spassh_server.verbs import check, status
+from spassh_server.doctor.sockets import Listener, Session
+from spassh_server.ports import Port
+from spassh_server.verbs import check, init, status
 
 Captured = pytest.CaptureFixture[str]
 
@@ -64,6 +66,41 @@ def test_init_makes_keys_and_a_configuration_that_nobody_else_can_read(
     settings = config.load(str(spasshd.path))
     assert [str(port) for port in settings.protect] == ["tcp/2222"]
     assert settings.grant_ports == settings.protect
+
+
+@pytest.mark.parametrize(
+    ("taken", "port"),
+    [
+        ([], 62201),
+        ([Port(6, 62201), Port(17, 62202)], 62201),
+        ([Port(17, 62201)], 62202),
+        ([Port(17, 62201), Port(17, 62202)], 62203),
+        ([Port(17, one) for one in range(62201, 65536)], 62201),
+        (PermissionError(13, "Permission denied", "/proc/net/udp"), 62201),
+    ],
+    ids=repr,
+)
+def test_init_takes_no_port_that_a_program_of_the_host_has(
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: list[Port] | Exception,
+    port: int,
+) -> None:
+    """It will be dropped: by an fwknopd that listens there nobody would get in."""
+
+    def read_sockets(_: object) -> tuple[list[Listener], list[Session]]:
+        if isinstance(taken, Exception):
+            raise taken
+        return [Listener(one, bytes(4), "fwknopd") for one in taken], []
+
+    monkeypatch.setattr(init, "read_sockets", read_sockets)
+    spasshd = Spasshd(tmp_path / "etc", capsys)
+    code, _, err = spasshd("init")
+    assert code == 0
+    assert config.load(str(spasshd.path)).knock_port == port
+    note = f"knock_port is {port}: a program of this host has the usual one"
+    assert (note in err) is (port != 62201)
 
 
 def test_init_makes_no_directory_that_others_can_write(
@@ -121,8 +158,6 @@ def test_init_overwrites_nothing(spasshd: Spasshd, left: str) -> None:
 def test_init_that_fails_half_way_leaves_no_key(
     spasshd: Spasshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spassh_server.verbs import init
-
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
