@@ -294,11 +294,39 @@ def test_the_package_goes_only_if_no_rule_of_it_can_be_left(
         assert done.returncode == expected, word
 
 
+@pytest.mark.parametrize(
+    ("present", "calls_init"),
+    [
+        ({}, True),
+        ({"spasshd.toml": ""}, False),
+        ({"server.key": ""}, False),
+        ({"spasshd.toml": "/nowhere"}, False),
+        ({"server.key": "/nowhere"}, False),
+    ],
+    ids=repr,
+)
+def test_a_first_installation_makes_files_where_there_are_none(
+    tmp_path: Path, present: dict[str, str], calls_init: bool
+) -> None:
+    """A link that leads nowhere is one: init refuses it, and apt would fail."""
+    for name, target in present.items():
+        (tmp_path / name).symlink_to(target or "/dev/null")
+    text = (DEBIAN / "spassh-server.postinst").read_text(encoding="ascii")
+    assert text.count("/usr/sbin/spasshd init\n") == 1
+    script = text.replace("/usr/sbin/spasshd init", "echo made")
+    script = script.replace(os.path.dirname(DEFAULT_PATH), str(tmp_path))
+    script = script.replace("-d /run/systemd/system", "-d /nowhere")
+    argv = ["sh", "-c", script, "postinst", "configure", ""]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    assert ("made" in done.stdout) is calls_init
+    assert ("so none was made" in done.stderr) is ("server.key" in present)
+
+
 def test_whoever_may_be_locked_out_is_warned() -> None:
     """Also by a removal that failed, and where a first installation finds its file."""
     text = (DEBIAN / "spassh-server.postinst").read_text(encoding="ascii")
     script = text.replace("-d /run/systemd/system", "-d /")
-    script = script.replace("! -e $config", "! -e /")
+    script = script.replace("! is_there $config", "! is_there /")
     for state, warned in (("failed", True), ("activating", True), ("active", False)):
         stub = f"systemctl() {{ echo {state}; }}\n"
         for words in (
