@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from lab.apparmor import SOURCE, Access, Deeds, Profile
 from lab.network import SERVER_NAME, LabError, Network, wait_for
+from lab.openpgp import KEYS, Home
 from lab.packages import PackagedMachine
 from lab.programs import Client, Sshd
 from lab.sessions import session
@@ -87,10 +88,40 @@ def prefer(machine: PackagedMachine, backend: str) -> None:
         machine.run("rm", "/usr/sbin/ipset")
 
 
-def live(machine: PackagedMachine, client: Client) -> None:
+@pytest.fixture
+def openpgp() -> Iterator[Home]:
+    """Return the keyring of a user who signs her requests."""
+    made = Home()
+    made.gpg("--import", str(KEYS / "ed25519-ada.asc"))
+    yield made
+    made.close()
+
+
+def signer(machine: PackagedMachine, openpgp: Home, client: Client) -> Client:
+    """Enroll ada, who signs: gpg and its agent run in the profile as well."""
+    key = openpgp.fingerprint("ada")
+    machine.write("/srv/ada.asc", openpgp.gpg("--export", "--armor", key).decode())
+    words = ("ada", "--address", SERVER_NAME, "--gnupg", "/srv/ada.asc")
+    added = machine.run("spasshd", "user", "add", *words).stdout
+    invite, armoured = added.split("\n", 1)
+    openpgp.gpg("--import", data=armoured.encode())
+    client.accept(invite, "--host", HOST)
+    client.environment["GNUPGHOME"] = openpgp.path
+    client.set_profile(
+        'format = "gnupg"',
+        f'gnupg_key = "{key}"',
+        f'gnupg_server = "{openpgp.fingerprint("spasshd")}"',
+        'width = "address"',
+    )
+    return client
+
+
+def live(machine: PackagedMachine, client: Client, signer: Client) -> None:
     """Have the service do whatever it does."""
     if machine.run("systemctl", "restart", "spasshd", check=False).returncode:
         raise LabError(machine.run("journalctl", "-u", "spasshd", "-o", "cat").stdout)
+    assert signer.ssh(HOST, "echo through").stdout == "through\n"
+    machine.run("spasshd", "flush")
     with session(client, HOST) as hers:
         client.run("spassh", "run", HOST, "--", PROGRAM)
         machine.run("systemctl", "reload", "spasshd")
@@ -101,7 +132,7 @@ def live(machine: PackagedMachine, client: Client) -> None:
 
 
 def test_the_profile_forbids_nothing_that_the_service_does(
-    network: Network, machine: PackagedMachine, tmp_path: Path
+    network: Network, machine: PackagedMachine, openpgp: Home, tmp_path: Path
 ) -> None:
     sshd = Sshd(network.server, str(tmp_path / "sshd"))
     machine.install("first")
@@ -114,10 +145,12 @@ def test_the_profile_forbids_nothing_that_the_service_does(
     client = Client(network.client, str(tmp_path / "home"), sshd.user_key)
     client.accept(machine.run(*add).stdout, "--host", HOST)
     machine.run("sed", "-i", '1i commands = ["true"]', "/etc/spassh/users.d/alice.toml")
+    ada = Client(network.client, str(tmp_path / "ada"), sshd.user_key)
+    ada = signer(machine, openpgp, ada)
     machine.run("spasshd", "protect", "tcp/22", "--now")
     for backend in BACKENDS:
         prefer(machine, backend)
-        live(machine, client)
+        live(machine, client, ada)
     machine.run("systemctl", "stop", "spasshd")
     wait_for(lambda: machine.ruleset() != "", "the drop to stay")
 
@@ -128,6 +161,7 @@ def test_the_profile_forbids_nothing_that_the_service_does(
 
     # It has done what it is there for.
     assert {*real} >= {"/usr/sbin/xtables-nft-multi", "/usr/sbin/xtables-legacy-multi"}
+    assert {*real} >= {"/usr/bin/gpg", "/usr/bin/gpg-agent"}
     assert Access("/run/spassh/control.sock", "w") in done
     assert deeds.sockets >= {("packet", "dgram"), ("netlink", "raw"), ("inet", "raw")}
 
