@@ -91,6 +91,42 @@ def test_the_service_guards_the_port_in_its_sandbox(
     assert "error" not in service.journal
 
 
+NETWORK = """
+[Unit]
+DefaultDependencies=no
+Wants=network-pre.target
+After=network-pre.target
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/nft list ruleset
+StandardOutput=file:/srv/rules
+"""
+"""As what sets up interfaces says it: see systemd.special(7)."""
+
+BOOT = """
+[Unit]
+DefaultDependencies=no
+Wants=lab-network.service spasshd.service systemd-tmpfiles-setup.service
+After=lab-network.service spasshd.service
+"""
+
+
+@pytest.mark.parametrize("service", ["nftables"], indirect=True)
+def test_the_drop_is_in_place_before_the_network_is(
+    network: Network, service: Service
+) -> None:
+    machine = service.machine
+    Path(f"{machine.files}/srv").mkdir(exist_ok=True)
+    machine.write("/etc/systemd/system/lab-network.service", NETWORK)
+    machine.write("/etc/systemd/system/lab-boot.target", BOOT)
+    machine.boot()
+    # All in one go, as a boot begins it, and to its end.
+    machine.run("systemctl", "start", "lab-boot.target")
+    rules = machine.run("cat", "/srv/rules").stdout
+    assert f"table inet {service.firewall_name} {{" in rules
+    assert service.show("ActiveState") == "active"
+
+
 @pytest.mark.parametrize("service", ["nftables"], indirect=True)
 def test_systemd_ends_a_service_that_hangs_and_starts_it_anew(
     network: Network, service: Service
