@@ -4,7 +4,6 @@ It starts the granter first, as a program of its own, before any key is in memor
 follows once it is unprivileged is in `listener`.
 """
 
-import fcntl
 import os
 import resource
 import select
@@ -13,7 +12,6 @@ import socket
 import stat
 import subprocess  # noqa: TID251 - starts the granter, the one program of our own
 import sys
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +27,7 @@ from .clock import now_ms
 from .config import Config
 from .files import read_private
 from .listener import Listener
+from .lock import take_lock
 from .privsep import sandbox
 from .privsep.landlock import confine
 from .store import FILES, MAX_BYTES, ReplayStore, boot_id
@@ -44,7 +43,6 @@ _PLACE = getattr(os, "O_PATH", os.O_RDONLY)
 _GRANTER_EXIT_SECONDS = 10
 _HELPER_EXIT_SECONDS = 5
 _LOCK_SECONDS = 3
-_LOCK_INTERVAL = 0.05
 
 
 class DaemonError(Exception):
@@ -173,39 +171,6 @@ def _take_lock(config: Config) -> int:
         ) from error
     except OSError as error:
         raise DaemonError(f"{config.run_dir}: {error.strerror}") from error
-
-
-def take_lock(config: Config, seconds: float) -> int:
-    """Take the lock that both programs hold while they run; return its descriptor.
-
-    Raises:
-        BlockingIOError: somebody still had it after `seconds`.
-        OSError: there is no run_dir.
-    """
-    path = os.path.join(config.run_dir, "lock")
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                os.close(lock)
-                raise
-            time.sleep(_LOCK_INTERVAL)
-        else:
-            return lock
-
-
-def is_alive(config: Config, seconds: float = 0) -> bool:
-    """Tell whether one of the two programs still runs after so many seconds."""
-    try:
-        os.close(take_lock(config, seconds))
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
 
 
 def _open_state_directory(path: str, account: Account) -> int:

@@ -150,3 +150,27 @@ def test_stop_open_tells_a_filter_that_is_not_ours_to_change(
     said = capfd.readouterr().err
     assert "error: the packet filter takes CAP_NET_ADMIN\n" in said
     assert "hint: run this on the host, where this is in a container\n" in said
+
+
+BROKEN = """
+import sys
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {{"cryptography", "gnupg", "psutil", "scapy"}}:
+            raise ImportError("broken", name=name)
+sys.meta_path.insert(0, Broken())
+from spassh_server import cli
+sys.exit(cli.main(["stop", "--open", "--config", {!r}]))
+"""
+
+
+def test_the_way_back_needs_no_library(
+    network: Network, config: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An upgrade of the system that went wrong must not keep the ports shut."""
+    make("nftables").prepare()
+    assert network.is_silent(CLIENT[4])
+    with python(BROKEN.format(config)) as process:
+        process.communicate(timeout=30)
+    assert process.returncode == cli.EXIT_OK, capfd.readouterr().err
+    assert network.is_open(CLIENT[4])

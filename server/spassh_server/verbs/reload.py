@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from .. import config, control, events
 from ..config import Config
-from ..daemon import is_alive
+from ..lock import is_alive
 
 NO_ANSWER_HINT = "until it is reloaded or started anew, it knows the old users"
 

@@ -11,9 +11,9 @@ from .. import config, control, events
 from ..addresses import grantable, text
 from ..clock import wall_clock
 from ..config import Config
-from ..daemon import is_alive
 from ..firewall import FirewallError
 from ..firewall.select import choose
+from ..lock import is_alive
 from ..userfiles import read_users, user_path
 
 

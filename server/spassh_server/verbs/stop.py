@@ -6,11 +6,11 @@ from argparse import Namespace
 from .. import config, control, events
 from ..clock import wall_clock
 from ..config import Config
-from ..daemon import is_alive
 from ..doctor.service import ask_systemd
 from ..firewall import FirewallError
 from ..firewall.left_behind import NotPermittedError
 from ..firewall.select import with_rules
+from ..lock import is_alive
 from ..salvage import salvage
 from ..toml import ConfigError
 from ..trial import clear_trial

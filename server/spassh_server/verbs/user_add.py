@@ -5,9 +5,9 @@ from argparse import Namespace
 
 from .. import config, events
 from ..config import Config
-from ..daemon import is_alive
 from ..files import write_new
 from ..key_tables import with_key
+from ..lock import is_alive
 from ..openpgp.home import Added, add_key, read_key
 from ..userfiles import locked, owner_of_key, user_path
 from ..users import User, UserKey, parse_user

@@ -16,8 +16,9 @@ from spassh_server.firewall import FirewallError
 
 pytest.importorskip("scapy.libs.winpcapy")
 
-from spassh_server import cli, daemon
+from spassh_server import cli
 from spassh_server.doctor.sockets import Listener, Session
+from spassh_server.lock import take_lock
 from spassh_server.ports import Port
 from spassh_server.verbs import check, init, status
 
@@ -234,7 +235,7 @@ def test_a_daemon_that_does_not_confirm_a_change_is_an_error(
     add(spasshd, "alice")
     run_dir = spasshd.directory / "run"
     run_dir.mkdir()
-    lock = daemon.take_lock(config.load(str(spasshd.path)), 0)
+    lock = take_lock(config.load(str(spasshd.path)), 0)
     code, _, err = spasshd("user", *words)
     os.close(lock)
     assert code == 1
