@@ -101,7 +101,6 @@ def query(package: Path, *options: str) -> str:
 
 def as_elsewhere(path: str) -> str:
     """Return where a file of the Debian packages is on other systems."""
-    path = re.sub(r"^(lib/systemd/)", r"usr/\1", path)
     path = re.sub(r"^usr/sbin/", "usr/bin/", path)
     path = path.replace("zsh/vendor-completions/", "zsh/site-functions/")
     return re.sub(r"^usr/share/man/(.*)\.gz$", r"usr/share/man/\1", path)

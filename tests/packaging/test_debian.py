@@ -29,6 +29,9 @@ SOURCES = {"spassh": ROOT / "spassh", "spassh-server": ROOT / "server/spassh_ser
 
 MODULES = "usr/lib/python3/dist-packages"
 
+UNITS = "usr/lib/systemd/system"
+"""debhelper of Debian 12 has them below /lib, which is a link to there."""
+
 PROVIDERS = {
     "cryptography": "python3-cryptography",
     "gnupg": "python3-gnupg",
@@ -56,7 +59,7 @@ DIRECTORIES = {
         *COMPLETIONS,
     },
     "spassh-server": {
-        *("etc/apparmor.d", "lib/systemd/system"),
+        *("etc/apparmor.d", UNITS),
         *("usr/lib/sysusers.d", "usr/lib/tmpfiles.d"),
         *("usr/sbin", f"{MODULES}/spassh_server", "usr/share/doc/spassh-server"),
         *("usr/share/lintian/overrides", "usr/share/man/man5", "usr/share/man/man8"),
@@ -77,7 +80,7 @@ FILES = {
         *("usr/share/zsh/vendor-completions/_spassh",),
     },
     "spassh-server": {
-        *("usr/sbin/spasshd", "lib/systemd/system/spasshd.service"),
+        *("usr/sbin/spasshd", f"{UNITS}/spasshd.service"),
         *("etc/apparmor.d/spasshd",),
         *("usr/lib/sysusers.d/spassh-server.conf",),
         *("usr/lib/tmpfiles.d/spassh-server.conf",),
@@ -103,15 +106,21 @@ def contents(package: Path, part: str = "--fsys-tarfile") -> Iterator[tarfile.Ta
     tar = subprocess.run(argv, check=True, capture_output=True).stdout
     with tarfile.open(fileobj=BytesIO(tar)) as archive:
         for member in archive:
-            member.name = member.name.removeprefix("./")
+            member.name = _place(member.name)
             yield member
+
+
+def _place(name: str) -> str:
+    """Return where a file of a package is, whether or not by way of a link."""
+    return re.sub(r"^lib/", "usr/lib/", name.removeprefix("./"))
 
 
 def read(package: Path, path: str, part: str = "--fsys-tarfile") -> str:
     argv = ["dpkg-deb", part, str(package)]
     tar = subprocess.run(argv, check=True, capture_output=True).stdout
     with tarfile.open(fileobj=BytesIO(tar)) as archive:
-        file = archive.extractfile(f"./{path}")
+        (member,) = (one for one in archive if _place(one.name) == path)
+        file = archive.extractfile(member)
         assert file is not None
         return file.read().decode()
 
@@ -252,8 +261,7 @@ def test_a_program_takes_nothing_from_the_environment(
 
 def test_the_service_runs_the_program_of_the_package(packages: Path) -> None:
     """One in /usr/local would be another installation's."""
-    path = "lib/systemd/system/spasshd.service"
-    unit = read(deb(packages, "spassh-server"), path)
+    unit = read(deb(packages, "spassh-server"), f"{UNITS}/spasshd.service")
     assert unit == UNIT.replace("=!spasshd ", "=!/usr/sbin/spasshd ")
     assert unit.count("=!/usr/sbin/spasshd ") == 2
 
