@@ -28,8 +28,10 @@ HEADLINES = (
     "ssh host true, fwknop",
     "through ssh, socket passed / plain ssh, down",
     "through ssh, socket passed / plain ssh, up",
-    "through ssh, relay / nc, down",
-    "through ssh, relay / nc, up",
+    "through ssh, relay / plain ssh, down",
+    "through ssh, relay / plain ssh, up",
+    "relay / nc: a GB from the server",
+    "relay / nc: a GB to the server",
 )
 """What the README shows, each by the beginning of its name."""
 
@@ -98,9 +100,10 @@ def picture(run: dict[str, Any]) -> str:
         parts.append(_text(_LEFT + max(wide, 2) + 8, y + 14, words, 13, weight=600))
     y = 56 + len(rows) * _ROW + 12
     where = f"{run['environment']}, {run['date']}"
-    note = f"On a logarithmic scale; where a bar is red, fwknop is better. {where}"
+    note = "On a logarithmic scale; where a bar is red, fwknop is better."
     parts.append(_text(20, y, note, 11, fill=_GREY))
-    return document(title, _WIDTH, y + 16, *parts)
+    parts.append(_text(20, y + 16, where, 11, fill=_GREY))
+    return document(title, _WIDTH, y + 32, *parts)
 
 
 def _headlines(run: dict[str, Any]) -> list[dict[str, Any]]:
