@@ -1,4 +1,4 @@
-"""scripts/fuzz: each target for some time, one on each processor."""
+"""scripts/fuzz and scripts/test: each target for some time, one on each processor."""
 
 import os
 import re
@@ -6,7 +6,10 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from random import SystemRandom
+from tempfile import TemporaryDirectory
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests"))
 
@@ -18,31 +21,57 @@ _SEED = "SPASSH_FUZZ_SEED"
 
 def main() -> int:
     words = sys.argv[1:]
+    if words[:1] == ["--idle"]:
+        del words[0]
+        _take_what_is_left()
     seconds = int(words.pop(0)) if words and words[0].isdecimal() else 60
     unknown = set(words) - set(TARGETS)
     if unknown:
         print(f"fuzz: error: no such target: {' '.join(sorted(unknown))}")
         print(f"fuzz: hint: there are {' '.join(TARGETS)}")
         return 2
-    seed = int(os.environ.get(_SEED) or SystemRandom().randrange(1, 1 << 31))
+    given = int(os.environ.get(_SEED) or 0)
+    seed = given or SystemRandom().randrange(1, 1 << 31)
     targets = words or TARGETS
-    print(f"fuzz: {len(targets)} targets for {seconds} s each, {_SEED}={seed}")
+    start = "the corpus" if given else "what was found before"
+    print(
+        f"fuzz: {len(targets)} targets for {seconds} s each from {start}, "
+        f"{_SEED}={seed}",
+        flush=True,
+    )
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda one: _fuzz(one, seconds, seed), targets)
+        results = pool.map(lambda one: _fuzz(one, seconds, seed, bool(given)), targets)
         return 0 if all(list(results)) else 1
 
 
-def _fuzz(target: str, seconds: int, seed: int) -> bool:
-    """Fuzz a target, say what came of it, and return whether its invariant holds."""
+def _take_what_is_left() -> None:
+    """Run only where nobody else wants to, in a group of processes of our own."""
+    os.setsid()
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    # Between sessions Linux may share evenly, however idle those are who are in them.
+    with suppress(OSError), open("/proc/self/autogroup", "wb") as file:
+        file.write(b"19")
+
+
+def _fuzz(target: str, seconds: int, seed: int, anew: bool) -> bool:
+    """Fuzz a target, say what came of it, and return whether its invariant holds.
+
+    What was found before is gone on from, but not `anew`: what is tried then is the
+    same each time, as far as the time lets it come.
+    """
     kept = ARTIFACTS / target
     found = kept / "found"
     found.mkdir(parents=True, exist_ok=True)
-    module = f"fuzz.targets.{target}"
-    # What an earlier run has found is gone on from.
-    words = [f"-seed={seed}", f"-max_total_time={seconds}", f"-artifact_prefix={kept}/"]
-    with open(kept / "log", "w+b") as log:
+    with ExitStack() as stack:
+        if anew:
+            found = Path(stack.enter_context(TemporaryDirectory()))
+        log = stack.enter_context(open(kept / "log", "w+b"))
+        words = (
+            *(f"-seed={seed}", f"-max_total_time={seconds}"),
+            *(f"-artifact_prefix={kept}/", str(found), str(CORPUS / target)),
+        )
         done = subprocess.run(
-            argv(module, *words, str(found), str(CORPUS / target)),
+            argv(f"fuzz.targets.{target}", *words),
             check=False,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -51,17 +80,33 @@ def _fuzz(target: str, seconds: int, seed: int) -> bool:
         log.seek(0)
         text = log.read().decode(errors="replace")
     runs = re.findall(r"^#(\d+)\s", text, re.MULTILINE)
-    print(f"fuzz: {target}: {runs[-1] if runs else 0} inputs", end="")
-    if not done.returncode:
-        print(", the invariant holds", flush=True)
-        return True
-    print(f", BROKEN: see {kept / 'log'}")
+    held = "BROKEN" if done.returncode else "the invariant holds"
+    said = [f"fuzz: {target}: {runs[-1] if runs else 0} inputs, {held}"]
+    if done.returncode:
+        said += [*_last_words(text), *_hints(target, seed, text)]
+    print("\n".join(said), flush=True)
+    return not done.returncode
+
+
+def _last_words(text: str) -> list[str]:
+    """Return what was said from the exception on; the input is there in base64."""
+    _, mark, end = text.rpartition(" === Uncaught Python exception: ===")
+    return (mark + end if mark else text).strip().split("\n")[-_MOST_LINES:]
+
+
+def _hints(target: str, seed: int, text: str) -> list[str]:
+    hints = [
+        f"fuzz: hint: all that was said is in {ARTIFACTS / target / 'log'}",
+        f"fuzz: hint: {_SEED}={seed} scripts/fuzz 600 {target}",
+    ]
     artifact = re.search(r"Test unit written to (\S+)", text)
     if artifact:
-        again = shlex.join(argv(module, artifact[1]))
-        print(f"fuzz: hint: PYTHONPATH=tests {again}", flush=True)
-    return False
+        again = shlex.join(argv(f"fuzz.targets.{target}", artifact[1]))
+        hints.append(f"fuzz: hint: PYTHONPATH=tests {again}")
+    return hints
 
+
+_MOST_LINES = 60
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,6 +14,12 @@ need_root() {
     fi
 }
 
+# Learn which Debian packages there are, if this script has not yet.
+learn_packages() {
+    [ -n "${learnt:-}" ] || apt-get update -qq
+    learnt=1
+}
+
 # Install the Debian packages that are missing among those named.
 need_packages() {
     local missing=() package
@@ -24,7 +30,7 @@ need_packages() {
     [ ${#missing[@]} -eq 0 ] && return
     say "installing Debian packages: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
+    learn_packages
     # Services of these packages are for the namespaces: none is started on this host.
     local policy=/usr/sbin/policy-rc.d made=
     if [ ! -e $policy ]; then
@@ -46,7 +52,7 @@ need_unpacked() {
     [ -d "$directory" ] && return
     say "unpacking into $directory: $*"
     download=$(mktemp -d)
-    apt-get update -qq
+    learn_packages
     (cd "$download" && apt-get download -qq -o APT::Sandbox::User=root "$@")
     rm -rf "$directory.part"
     for package in "$download"/*.deb; do

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,19 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 _TESTS = Path(__file__).parent
 
+_WAITING = (_TESTS / "e2e", _TESTS / "firewall")
+"""Where tests wait most of their time: for packets, and for what expires.
+
+The others compute. That there is always something of both, their files are mixed; but
+a fifth of those that compute, which are short, is left for the end.
+"""
+
 _LONG = (
-    "e2e/test_debian_root.py",
-    "e2e/test_packages.py",
-    "e2e/test_faults.py",
-    "e2e/test_apparmor.py",
-    "e2e/test_service.py",
+    _TESTS / "e2e/test_debian_root.py",
+    _TESTS / "e2e/test_packages.py",
+    _TESTS / "e2e/test_faults.py",
+    _TESTS / "e2e/test_apparmor.py",
+    _TESTS / "e2e/test_service.py",
 )
 """Files that come first, so that no processor has nothing to do at the end.
 
@@ -52,11 +60,22 @@ Their tests share nothing that is expensive, but what is made once for all files
 """
 
 
+def _places(paths: Sequence[Path]) -> dict[Path, float]:
+    """Return for each file when it begins: those of `_LONG`, then from 0 to 1."""
+    files = [*dict.fromkeys(paths)]
+    waiting = [one for one in files if any(one.is_relative_to(top) for top in _WAITING)]
+    computing = [one for one in files if one not in waiting]
+    places = {one: 0.8 * at / len(waiting) for at, one in enumerate(waiting)}
+    places |= {one: at / len(computing) for at, one in enumerate(computing)}
+    long = [one for one in _LONG if one in places]
+    return places | {one: at - len(long) for at, one in enumerate(long)}
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    places = {_TESTS / name: place for place, name in enumerate(_LONG)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    places = _places([item.path for item in items])
+    items.sort(key=lambda item: places[item.path])
     measures = config.pluginmanager.hasplugin("_cov")
     for item in items:
         wants_packages = "packages" in getattr(item, "fixturenames", ())
@@ -76,6 +95,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return nodeid if path.removeprefix("tests/") in _LONG else path
+            return nodeid if _TESTS.parent / path in _LONG else path
 
     return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None

@@ -1,22 +1,20 @@
 """Whatever bytes come from outside, each parser keeps to its invariant.
 
-What is tried is the same in every run, so that a change fails for what it changed.
-`SPASSH_FUZZ_SECONDS=60` has atheris look for new inputs for so long, and so has
-`scripts/fuzz`, which goes on from what it found before.
+What is tried is the same in every run, so that a change fails for what it changed. To
+look for new inputs is for `scripts/fuzzing.py`, which scripts/test starts beside these.
 """
 
 import os
 import subprocess
+import sys
 from hashlib import sha1
 from pathlib import Path
-from random import SystemRandom
 
 import pytest
-from fuzz.command import ARTIFACTS, argv, environment
+from fuzz.command import ARTIFACTS, HERE, argv, environment
 from fuzz.corpus import CORPUS, TARGETS, made, module_of, runs_of
 from fuzz.mutation import inputs
 
-SECONDS = int(os.environ.get("SPASSH_FUZZ_SECONDS") or 0)
 SEED = 1
 
 targets = pytest.mark.parametrize("target", TARGETS)
@@ -57,44 +55,80 @@ def test_the_same_inputs_are_tried_in_every_run() -> None:
 
 
 @targets
-@pytest.mark.timeout(SECONDS + 600)
-def test_atheris_finds_nothing_that_breaks_the_invariant(
-    target: str, tmp_path: Path
-) -> None:
+def test_atheris_finds_nothing_in_the_corpus(target: str) -> None:
     pytest.importorskip("atheris")
-    seed = SystemRandom().randrange(1, 1 << 31)
-    # Without a time, the corpus alone: what it makes of that is never quite the same.
-    end = f"-max_total_time={SECONDS}" if SECONDS else "-runs=0"
-    kept = ARTIFACTS / target
-    kept.mkdir(parents=True, exist_ok=True)
-    words = (f"-seed={seed}", end, f"-artifact_prefix={kept}/")
-    done = fuzz(f"fuzz.targets.{target}", *words, str(tmp_path), str(CORPUS / target))
-    assert done.returncode == 0, f"seed {seed}, see {kept}\n{done.stdout}"
+    words = ("-seed=1", "-runs=0", str(CORPUS / target))
+    done = said_by(argv(f"fuzz.targets.{target}", *words))
+    assert done.returncode == 0, done.stdout
 
 
 BROKEN = """
+import os
 from spassh.plain_toml import read
 
 def check(data: bytes) -> None:
     table = read(data.decode("latin-1")) or {}
-    assert table.get("a", 11) == 11
+    assert table.get("a", 11) == 11, f"the policy is {os.sched_getscheduler(0)}"
+"""
+
+FUZZING = """
+import sys
+from pathlib import Path
+
+import fuzzing
+
+fuzzing.TARGETS = ["broken"]
+fuzzing.CORPUS, fuzzing.ARTIFACTS = map(Path, sys.argv[1:3])
+del sys.argv[1:3]
+sys.exit(fuzzing.main())
 """
 
 
-def test_an_invariant_that_is_broken_is_found_and_the_input_is_kept(
-    tmp_path: Path,
+class Broken:
+    """A target whose invariant does not hold for long, among those of scripts/fuzz."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        targets = path / "fuzz" / "targets"
+        targets.mkdir(parents=True)
+        (targets / "broken.py").write_text(BROKEN, encoding="ascii")
+        self.corpus, self.kept = path / "corpus", path / "kept"
+        (self.corpus / "broken").mkdir(parents=True)
+        (self.corpus / "broken" / "one").write_bytes(b"a = 11")
+
+    def fuzz(self, *words: str, seed: str = "1") -> "subprocess.CompletedProcess[str]":
+        pytest.importorskip("atheris")
+        places = (str(self.corpus), str(self.kept))
+        return said_by(
+            [sys.executable, "-c", FUZZING, *places, *words],
+            environment(str(self._path), str(HERE.parents[1] / "scripts"))
+            | {"SPASSH_FUZZ_SEED": seed},
+        )
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Broken:
+    return Broken(tmp_path)
+
+
+def test_an_invariant_that_is_broken_is_told_with_the_seed_and_the_input(
+    broken: Broken,
 ) -> None:
-    pytest.importorskip("atheris")
-    (tmp_path / "broken.py").write_text(BROKEN, encoding="ascii")
-    seeds = tmp_path / "seeds"
-    seeds.mkdir()
-    (seeds / "one").write_bytes(b"a = 11")
-    words = ("-seed=1", "-runs=20000", f"-artifact_prefix={tmp_path}/", str(seeds))
-    done = fuzz("broken", *words, more=str(tmp_path))
-    assert done.returncode
-    assert "AssertionError" in done.stdout
-    (kept,) = tmp_path.glob("crash-*")
+    done = broken.fuzz("150")
+    assert done.returncode == 1
+    assert "SPASSH_FUZZ_SEED=1\n" in done.stdout
+    assert "\nfuzz: broken: " in done.stdout
+    assert "AssertionError: the policy is 0\n" in done.stdout
+    (kept,) = (broken.kept / "broken").glob("crash-*")
     assert kept.read_bytes().strip().startswith(b"a")
+    assert f" {kept}\n" in done.stdout
+
+
+def test_what_an_idle_run_tries_is_for_processors_that_nobody_else_wants(
+    broken: Broken,
+) -> None:
+    done = broken.fuzz("--idle", "150")
+    assert f"AssertionError: the policy is {os.SCHED_IDLE}\n" in done.stdout
 
 
 def keep(target: str, data: bytes) -> Path:
@@ -105,15 +139,15 @@ def keep(target: str, data: bytes) -> Path:
     return path
 
 
-def fuzz(
-    module: str, *words: str, more: str = ""
+def said_by(
+    argv: list[str], its_environment: dict[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        argv(module, *words),
+        argv,
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment(more),
+        env=its_environment or environment(),
         encoding="utf-8",
         errors="replace",
     )
