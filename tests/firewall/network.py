@@ -170,11 +170,10 @@ class Network:
         """Connect from all `sources` at once, and wait for the answers together."""
         sockets = [self._dial(source, port, source_port) for source in sources]
         deadline = time.monotonic() + patience
-        answers = []
-        for sock in sockets:
-            answers.append(_answer(sock, deadline - time.monotonic()))
-            if answers[-1] == "open":
-                self._accept(sock, port).close()
+        answers = [_answer(one, deadline - time.monotonic()) for one in sockets]
+        said = zip(sockets, answers, strict=True)
+        through = [sock for sock, answer in said if answer == "open"]
+        for sock in (*self._accept_all(through, port), *sockets):
             sock.close()
         return answers
 
@@ -193,9 +192,7 @@ class Network:
         poll.poll(PATIENCE * 1000)
         end = time.monotonic() + _SILENCE_SECONDS
         through = [s for s in sockets if _answer(s, end - time.monotonic()) == "open"]
-        for sock in through:
-            self._accept(sock, port).close()
-        for sock in sockets:
+        for sock in (*self._accept_all(through, port), *sockets):
             sock.close()
         return len(through)
 
@@ -270,15 +267,29 @@ class Network:
 
     def _accept(self, sock: socket.socket, port: int) -> socket.socket:
         """Return the server's end of `sock`, and close those that queue before it."""
-        listener = self._listeners[sock.family, port]
-        while True:
-            poll = select.poll()
-            poll.register(listener, select.POLLIN)
-            assert poll.poll(PATIENCE * 1000), "nobody to accept"
-            accepted, peer = listener.accept()
-            if peer[:2] == sock.getsockname()[:2]:
-                return accepted
-            accepted.close()
+        return self._accept_all([sock], port)[0]
+
+    def _accept_all(
+        self, sockets: Sequence[socket.socket], port: int
+    ) -> list[socket.socket]:
+        """Return the server's ends of `sockets`, and close others that queue there.
+
+        They do not queue in the order in which they were dialled.
+        """
+        names = [sock.getsockname()[:2] for sock in sockets]
+        found: dict[tuple[str, int], socket.socket] = {}
+        for sock, name in zip(sockets, names, strict=True):
+            listener = self._listeners[sock.family, port]
+            while name not in found:
+                poll = select.poll()
+                poll.register(listener, select.POLLIN)
+                assert poll.poll(PATIENCE * 1000), "nobody to accept"
+                accepted, peer = listener.accept()
+                if peer[:2] in names:
+                    found[peer[:2]] = accepted
+                else:
+                    accepted.close()
+        return [found[name] for name in names]
 
     def _keep(self, sock: socket.socket) -> socket.socket:
         self._sockets.append(sock)
