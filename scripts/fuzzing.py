@@ -3,13 +3,12 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import suppress
 from random import SystemRandom
-from tempfile import TemporaryDirectory
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests"))
 
@@ -60,18 +59,14 @@ def _fuzz(target: str, seconds: int, seed: int, anew: bool) -> bool:
     same each time, as far as the time lets it come.
     """
     kept = ARTIFACTS / target
-    found = kept / "found"
+    found = kept / ("found-anew" if anew else "found")
+    if anew:
+        shutil.rmtree(found, ignore_errors=True)
     found.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        if anew:
-            found = Path(stack.enter_context(TemporaryDirectory()))
-        log = stack.enter_context(open(kept / "log", "w+b"))
-        words = (
-            *(f"-seed={seed}", f"-max_total_time={seconds}"),
-            *(f"-artifact_prefix={kept}/", str(found), str(CORPUS / target)),
-        )
+    words = [f"-seed={seed}", f"-max_total_time={seconds}", f"-artifact_prefix={kept}/"]
+    with open(kept / "log", "w+b") as log:
         done = subprocess.run(
-            argv(f"fuzz.targets.{target}", *words),
+            argv(f"fuzz.targets.{target}", *words, str(found), str(CORPUS / target)),
             check=False,
             stdout=log,
             stderr=subprocess.STDOUT,

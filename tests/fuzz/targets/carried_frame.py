@@ -13,7 +13,7 @@ from spassh_server.carried import carried
 from spassh_server.datagram import LINK_TYPES
 from spassh_server.transports import Transport, parse_transport
 
-RUNS = 50_000
+RUNS = 10_000
 _LINKS = sorted(LINK_TYPES)
 _WANTED = frozenset(map(parse_transport, ("udp/53", "tcp/443", "http/80", "icmp")))
 _PACKET = b"9AB+/" * 30

@@ -18,7 +18,7 @@ from spassh_server.events import printable
 from spassh_server.limits import CONTROL_MESSAGE_BYTES
 from spassh_server.privsep.message import Connection
 
-RUNS = 50_000
+RUNS = 10_000
 _CONFIG = parse("", "/nonexistent/spasshd.toml")
 _STATE = {
     "ready": True,

@@ -9,7 +9,7 @@ from unit.server.openpgp.test_status import GOOD, RECIPIENT
 
 from spassh_server.openpgp.status import RefusedError, is_fingerprint, judge
 
-RUNS = 50_000
+RUNS = 10_000
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:

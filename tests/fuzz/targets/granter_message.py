@@ -28,7 +28,7 @@ from spassh_server.privsep.message import (
     decode_request,
 )
 
-RUNS = 50_000
+RUNS = 10_000
 _HERE = bytes([192, 0, 2, 7])
 _MESSAGES = {
     "grant": GrantMessage(1, Grant(_HERE, Port(6, 22)), 30, "alice"),
@@ -52,6 +52,9 @@ _MESSAGES = {
 def seeds() -> Iterator[tuple[str, bytes]]:
     for name, message in _MESSAGES.items():
         yield name, encode(message).rstrip(b"\0")
+    whom = (encode(_MESSAGES[f"revoke {what}"]) for what in ("a user", "an address"))
+    both = bytes(one | other for one, other in zip(*whom, strict=True))
+    yield "revoke a user at an address", both.rstrip(b"\0")
 
 
 def check(data: bytes) -> None:

@@ -13,7 +13,7 @@ from spassh_server.openpgp.message import (
     encode_question,
 )
 
-RUNS = 50_000
+RUNS = 10_000
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,7 @@ from spassh.protocol.errors import TextFormError
 from spassh.protocol.invite import PREFIX, Invite, decode_invite, encode_invite
 from spassh.protocol.keys import armour, checksum
 
-RUNS = 50_000
+RUNS = 10_000
 _SECRET = bytes(range(1, 33))
 INVITE = Invite(
     "alice", "server.example", 62201, bytes(32), bytes(32), PrivateKey(_SECRET).public

@@ -13,7 +13,7 @@ from spassh_server.firewall.netlink import (
     parse_messages,
 )
 
-RUNS = 50_000
+RUNS = 10_000
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:

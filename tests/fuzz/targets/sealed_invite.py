@@ -11,7 +11,7 @@ from spassh.protocol.keys import armour, checksum
 from spassh.protocol.limits import AEAD_TAG_SIZE, SALT_SIZE
 from spassh.protocol.sealed_invite import PREFIX, decode_sealed, is_sealed
 
-RUNS = 50_000
+RUNS = 10_000
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:

@@ -6,11 +6,13 @@ The text is one for this server and this datagram: what is before is right alrea
 from collections.abc import Iterator
 
 from spassh.protocol.errors import Malformed, Unauthentic
-from spassh.protocol.limits import BINDING_SIZE
+from spassh.protocol.limits import BINDING_SIZE, MAX_ARGUMENTS
 from spassh.protocol.request import Request
 from spassh.protocol.signed import LABEL, decode_text, encode_text
 
-RUNS = 50_000
+RUNS = 10_000
+_FIXED = 38
+"""Bytes of a request before its command."""
 _SERVER, _EPHEMERAL = bytes(range(32)), bytes(range(32, 64))
 _BINDING = LABEL + _SERVER + _EPHEMERAL
 REQUESTS = {
@@ -24,6 +26,11 @@ REQUESTS = {
 def seeds() -> Iterator[tuple[str, bytes]]:
     for name, request in REQUESTS.items():
         yield name, encode_text(request, _SERVER, _EPHEMERAL)[BINDING_SIZE:]
+    text = encode_text(REQUESTS["command"], _SERVER, _EPHEMERAL)[BINDING_SIZE:]
+    more = MAX_ARGUMENTS * b"\0\0"
+    size = len(text) - _FIXED + len(more)
+    much = text[: _FIXED - 2] + size.to_bytes(2, "big") + text[_FIXED:] + more
+    yield "command of many words", much
 
 
 def check(data: bytes) -> None:
