@@ -74,7 +74,7 @@ FILES_OF_RECORDS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=500)
 @given(FILES_OF_BLOCKS | FILES_OF_RECORDS | st.binary(max_size=80), st.integers(0, 9))
 def test_any_file_is_read_or_damaged(content: bytes, cut: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
