@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from random import SystemRandom
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests"))
+sys.path.insert(0, os.path.abspath(os.path.join(__file__, "../../tests")))
 
 from fuzz.command import ARTIFACTS, argv, environment
 from fuzz.corpus import CORPUS, TARGETS
