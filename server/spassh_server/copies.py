@@ -16,8 +16,8 @@ from . import bpf, ebpf
 from .ebpf import ARGUMENT, FRAME, A, Instruction
 from .tag_filter import SEEN_BY_TAG
 
-KEY_BYTES: Final = 4 * len(SEEN_BY_TAG)
-"""Size of a key of the map: the words that the tag is made of, and the tag."""
+KEY_BYTES: Final = ebpf.WORD_BYTES * len(SEEN_BY_TAG)
+"""Size of a key of the map: the words that the tag is made of, which say it all."""
 COUNT_BYTES: Final = 4
 
 _LOOK_UP, _UPDATE = 1, 2

@@ -44,8 +44,8 @@ _UDP_LENGTH = 4
 
 # Words of the filter's memory: the state, what is read, and two for a while.
 _V0, _V1, _V2, _V3, _M0, _M1, _TAG, _LEFT, _HEADER = range(9)
-SEEN_BY_TAG: Final = range(_M0, _TAG + 1)
-"""Those with the eight bytes that the tag is of, and the tag, when a packet passes."""
+SEEN_BY_TAG: Final = range(_M0, _TAG)
+"""Those with the eight bytes that the tag is of."""
 
 _PERIOD = 64
 """Sizes of fwknop's packets repeat after 48 bytes of ciphertext: three blocks."""

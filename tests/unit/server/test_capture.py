@@ -50,6 +50,46 @@ print(capture.kept, marks.count(1), marks.count(2), capture.dropped())
     )
 
 
+def test_the_capabilities_of_the_unit_are_enough_to_count_copies() -> None:
+    """With CAP_PERFMON, as root has it, older verifiers ask for less."""
+    need_maps()
+    says(
+        """
+import ctypes
+CAP_NET_RAW, CAP_BPF = 13, 39
+low, high = 1 << CAP_NET_RAW, 1 << CAP_BPF - 32
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+add("here")
+if ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)):
+    sys.exit("capset failed")
+for fwknop in (False, True):
+    for name in ("here", "any"):
+        print(listen(name, fwknop=fwknop, tag_key=GATE.tag_key).kept)
+""",
+        f"{COPIES}\n" * 4,
+    )
+
+
+def test_nothing_but_the_capture_holds_the_map_and_the_program() -> None:
+    """Whoever takes the listener over could set the counts as they please."""
+    need_maps()
+    says(
+        """
+add("here")
+captures = [listen("here", tag_key=GATE.tag_key) for _ in range(3)]
+links = []
+for fd in os.listdir("/proc/self/fd"):
+    try:
+        links.append(os.readlink(f"/proc/self/fd/{fd}"))
+    except FileNotFoundError:
+        pass  # It was that of the directory.
+sockets = [link for link in links if "socket" in link]
+print(len(sockets) >= 3, [link for link in links if "bpf" in link])
+""",
+        "True []\n",
+    )
+
+
 def test_without_the_privilege_or_the_system_call_copies_pass() -> None:
     """Every copy is refused by the daemon then, as before."""
     says(
