@@ -60,6 +60,7 @@ from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.openpgp import Hmac, enclose
 from spassh.protocol.fwknop.packet import seal
 from spassh.protocol.keys import PSK, PUBLIC, encode_key
+from spassh.protocol.limits import MAC_SIZE
 from spassh.protocol.signed import encode_text
 from spassh_server import limits, signatures
 from spassh_server.commands import Command, parse_pattern
@@ -164,6 +165,14 @@ def test_each_outcome_has_its_counter_and_strangers_have_no_line(
     rig.frames(sealed(secret=STRANGER_SECRET), sealed(psk=bytes(32)))
     assert log(capsys) == []
     assert rig.counters == {"frames": 5, "not-ours": 3, "unauthentic": 2}
+
+
+def test_where_no_kernel_has_checked_the_tag_the_listener_does(rig: Rig) -> None:
+    """Whoever has the server's public key can make the rest of the gate right."""
+    made = sealed()
+    wrong = bytes([made[0] ^ 1]) + made[1:-MAC_SIZE]
+    rig.frames(wrong + SERVER.gate.mac(wrong))
+    assert rig.counters == {"frames": 1, "not-ours": 1}
 
 
 def test_what_an_authentic_packet_is_not_granted_for_is_reported(
