@@ -18,7 +18,7 @@ from .syscalls import children, fields, is_there
 from .unit import SERVER
 
 # The filter of systemd-nspawn itself lets none of these through.
-_LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
+_CALLS = "landlock_create_ruleset landlock_add_rule landlock_restrict_self bpf"
 
 _TARGET = """\
 [Unit]
@@ -111,8 +111,8 @@ class Machine:
             f"--machine={self.host.name}",
             "--link-journal=no",
             f"--network-namespace-path=/run/netns/{self.host.name}",
-            "--capability=CAP_NET_ADMIN",
-            f"--system-call-filter={_LANDLOCK}",
+            "--capability=CAP_NET_ADMIN,CAP_BPF",
+            f"--system-call-filter={_CALLS}",
         ]
 
     def boot(self) -> None:

@@ -7,7 +7,7 @@ import operator
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import pytest
@@ -94,6 +94,14 @@ def need_maps() -> None:
         os.close(kernel_bpf.counts(4, 4, 1))
     except OSError as error:
         pytest.skip(f"bpf(2) is refused: {error}")
+
+
+def has_maps() -> bool:
+    """Tell whether the kernel gives us one."""
+    with suppress(OSError):
+        os.close(kernel_bpf.counts(4, 4, 1))
+        return True
+    return False
 
 
 class Outside(Exception):  # noqa: N818 - no error: the packet is let go
