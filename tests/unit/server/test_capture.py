@@ -245,6 +245,23 @@ print(*sorted(found))
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
+def test_what_libpcap_has_not_given_to_the_kernel_is_no_tag_checked_there() -> None:
+    """It would take the filter off, and apply it here to all that comes in."""
+    says(
+        """
+from spassh_server import kernel_bpf
+kernel_bpf.attached_classic = lambda _: []
+add("here")
+capture = listen("here", tag_key=GATE.tag_key)
+for payload in (wrong(tagged(1), 1), tagged(2), bytes(SIZE + 1), tagged(3)):
+    send("x-here", ethernet(ipv4(udp(payload))))
+select.select([capture], [], [], 20)
+print(capture.kept, last_bytes(capture))
+""",
+        "Kept(untagged=False, copies=False) [1, 2, 3]\n",
+    )
+
+
 def test_where_the_kernel_takes_no_other_filter_the_one_that_was_there_stays() -> None:
     need_maps()
     says(
