@@ -13,9 +13,9 @@ import socket
 import sys
 from collections.abc import Collection, Iterator, Sequence
 
-from . import capture_filter
 from .bindings import pcap
 from .datagram import DLT_LINUX_SLL2
+from .filters import capture_filter
 from .libpcap import ERRBUF, CaptureError, Handle, error_text, lib
 from .limits import CAPTURE_BUFFER_BYTES, FRAMES_PER_TURN, SNAPLEN
 from .transports import Transport

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from .datagram import DLT_ETHERNET, LINK_TYPES
+from .filters.transport_filter import transports_expression
 from .libpcap import (
     ERRBUF,
     CaptureError,
@@ -18,7 +19,6 @@ from .libpcap import (
     lib,
 )
 from .limits import FRAMES_PER_TURN, MAX_PIPED_BYTES
-from .transport_filter import transports_expression
 from .transports import Transport
 
 STDIN = "-"

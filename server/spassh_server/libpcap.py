@@ -16,7 +16,7 @@ from spassh.protocol.fwknop.packet import FIRST
 from spassh.protocol.limits import DATAGRAM_SIZES
 
 from .bindings import pcap
-from .bpf import Instruction
+from .filters.bpf import Instruction
 
 ERRBUF = 256
 """Bytes of a buffer for an error, as PCAP_ERRBUF_SIZE."""

@@ -20,9 +20,9 @@ from spassh.protocol.fwknop.opening import has_form
 from spassh.protocol.fwknop.packet import BODIES
 from spassh.protocol.limits import DATAGRAM_SIZES
 from spassh.protocol.packet import Gate
-from spassh_server.bpf import Instruction, behind
 from spassh_server.datagram import parse
-from spassh_server.tag_filter import tag_filter
+from spassh_server.filters.bpf import Instruction, behind
+from spassh_server.filters.tag_filter import tag_filter
 
 pcap = pytest.importorskip("scapy.libs.winpcapy")
 

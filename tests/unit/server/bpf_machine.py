@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from spassh_server import ebpf, kernel_bpf
-from spassh_server.bpf import Instruction
+from spassh_server.filters import ebpf, kernel_bpf
+from spassh_server.filters.bpf import Instruction
 
 _WORD = 0xFFFFFFFF
 _OPERATIONS: Final[dict[int, Callable[[int, int], int]]] = {

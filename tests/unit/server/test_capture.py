@@ -95,7 +95,7 @@ def test_without_the_privilege_or_the_system_call_copies_pass() -> None:
     says(
         """
 import errno
-from spassh_server import kernel_bpf
+from spassh_server.filters import kernel_bpf
 def refuse(*_):
     raise OSError(errno.EPERM, "no bpf(2)")
 kernel_bpf._call = refuse
@@ -249,7 +249,7 @@ def test_what_libpcap_has_not_given_to_the_kernel_is_no_tag_checked_there() -> N
     """It would take the filter off, and apply it here to all that comes in."""
     says(
         """
-from spassh_server import kernel_bpf
+from spassh_server.filters import kernel_bpf
 kernel_bpf.attached_classic = lambda _: []
 add("here")
 capture = listen("here", tag_key=GATE.tag_key)
@@ -266,7 +266,7 @@ def test_where_the_kernel_takes_no_other_filter_the_one_that_was_there_stays() -
     need_maps()
     says(
         """
-from spassh_server import kernel_bpf
+from spassh_server.filters import kernel_bpf
 def refuse(*_):
     raise OSError("no room")
 kernel_bpf.attach = refuse
@@ -356,9 +356,9 @@ def test_without_other_ways_the_filter_is_what_it_was(name: str, fwknop: bool) -
     says(
         f"""
 from spassh_server import capture
-from spassh_server.bpf import behind
+from spassh_server.filters.bpf import behind
 from spassh_server.libpcap import Handle, filter_expression
-from spassh_server.tag_filter import tag_filter
+from spassh_server.filters.tag_filter import tag_filter
 add("here")
 installed = []
 install = Handle.install

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 from unit.server.bpf_machine import kernel, kernel_with_maps, need_maps, run
 
-from spassh_server import bpf, ebpf, kernel_bpf, tag_filter
-from spassh_server.bpf import Instruction, do, jump
-from spassh_server.ebpf import UntranslatableError, translate
+from spassh_server.filters import bpf, ebpf, kernel_bpf, tag_filter
+from spassh_server.filters.bpf import Instruction, do, jump
+from spassh_server.filters.ebpf import UntranslatableError, translate
 
 needs_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux has SO_ATTACH_FILTER"

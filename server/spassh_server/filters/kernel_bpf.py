@@ -11,8 +11,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from ..libpcap import spelled
 from . import bpf, ebpf
-from .libpcap import spelled
 
 # By what uname(2) says. Elsewhere, and for programs of another width than the kernel's,
 # nothing can be loaded.

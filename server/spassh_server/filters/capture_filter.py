@@ -11,16 +11,16 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from ..bindings import pcap
+from ..datagram import DLT_LINUX_SLL, DLT_LINUX_SLL2
+from ..libpcap import Handle, filter_expression
+from ..limits import COPIES_THAT_PASS, MAX_COUNTED, SNAPLEN
+from ..transports import Transport
 from . import bpf, copies, kernel_bpf
-from .bindings import pcap
 from .bpf import Instruction, behind
-from .datagram import DLT_LINUX_SLL, DLT_LINUX_SLL2
 from .ebpf import UntranslatableError
-from .libpcap import Handle, filter_expression
-from .limits import COPIES_THAT_PASS, MAX_COUNTED, SNAPLEN
 from .tag_filter import NETWORK, passes_at, tag_filter
 from .transport_filter import transports_expression
-from .transports import Transport
 
 # Linux has it; socket does not name it.
 _SO_LOCK_FILTER = 44

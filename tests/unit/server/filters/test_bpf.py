@@ -2,8 +2,8 @@
 
 from unit.server.bpf_machine import run
 
-from spassh_server import bpf
-from spassh_server.bpf import Instruction, behind, do, jump
+from spassh_server.filters import bpf
+from spassh_server.filters.bpf import Instruction, behind, do, jump
 
 
 def first_byte_is(value: int, keep: int) -> list[Instruction]:

@@ -10,8 +10,9 @@ from unit.server.bpf_machine import kernel_with_maps, need_maps
 from unit.server.frames import LINKS, PACKETS, ethernet, ipv4, ipv6, udp
 
 from spassh.protocol.packet import Gate
-from spassh_server import copies, datagram, kernel_bpf
-from spassh_server.tag_filter import passes_at, tag_filter
+from spassh_server import datagram
+from spassh_server.filters import copies, kernel_bpf
+from spassh_server.filters.tag_filter import passes_at, tag_filter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has bpf(2)")
 

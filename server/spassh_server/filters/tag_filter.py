@@ -17,9 +17,7 @@ from spassh.protocol.fwknop.digests import DIGESTS
 from spassh.protocol.fwknop.packet import BODIES, FIRST
 from spassh.protocol.limits import DATAGRAM_SIZES
 
-from . import bpf
-from .bpf import Instruction, do, jump
-from .datagram import (
+from ..datagram import (
     DLT_ETHERNET,
     DLT_LINUX_SLL,
     DLT_LINUX_SLL2,
@@ -27,6 +25,8 @@ from .datagram import (
     DLT_NULL,
     DLT_RAW,
 )
+from . import bpf
+from .bpf import Instruction, do, jump
 
 NETWORK: Final = {
     DLT_ETHERNET: 14,

@@ -16,9 +16,9 @@ from spassh.protocol.fwknop.opening import has_form
 from spassh.protocol.fwknop.packet import BODIES
 from spassh.protocol.packet import Gate
 from spassh_server import datagram
-from spassh_server.bpf import Instruction
-from spassh_server.ebpf import translate
-from spassh_server.tag_filter import NETWORK, tag_filter
+from spassh_server.filters.bpf import Instruction
+from spassh_server.filters.ebpf import translate
+from spassh_server.filters.tag_filter import NETWORK, tag_filter
 
 GATE = Gate(bytes(range(32)))
 KEEP = 2048

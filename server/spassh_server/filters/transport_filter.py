@@ -11,7 +11,7 @@ from spassh.protocol.fwknop import openpgp
 from spassh.protocol.fwknop.limits import LEAST, MOST
 from spassh.protocol.fwknop.packet import FIRST
 
-from .transports import HTTP, ICMP, TCP, UDP, Transport
+from ..transports import HTTP, ICMP, TCP, UDP, Transport
 
 _UDP_HEADER = 8
 _ICMP_HEADER = 8

@@ -1,0 +1,1 @@
+"""What the kernel is told to keep from a capture: programs of BPF, made and loaded."""
