@@ -159,7 +159,8 @@ def test_a_host_without_a_profile_is_told(home: Home) -> None:
     with pytest.raises(ProfileError) as caught:
         ask("stranger.example")
     assert str(caught.value) == f"{home.profiles}: no profile names 'stranger.example'"
-    assert caught.value.hint.startswith("'spassh import --host stranger.example'")
+    assert "'spassh enroll stranger.example'" in caught.value.hint
+    assert "'spassh import --host stranger.example'" in caught.value.hint
 
 
 def test_a_server_key_that_nobody_can_have_is_told(home: Home, gate: Gate) -> None:
