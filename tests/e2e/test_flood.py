@@ -5,19 +5,16 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from lab.inside import inside, udp
-from lab.knocker import Knocker, noise
+from lab.knocker import Knocker, noise, noises
 from lab.network import SERVER4, Host, Network, wait_for
 from lab.programs import Spasshd
 from lab.site import Site
 from lab.syscalls import state
-
-from spassh.protocol.limits import ACCESS_DATAGRAM, TAG_SIZE
-from spassh_server import config
-from spassh_server.daemon import load_server_keys
 
 from .conftest import BIN_DIRS
 
@@ -44,14 +41,6 @@ def stopped(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def others_like(spasshd: Spasshd, count: int) -> Iterator[bytes]:
-    """Make datagrams that have the right tag, and all begin differently."""
-    gate = load_server_keys(config.load(spasshd.config)).gate
-    for _ in range(count):
-        body = os.urandom(ACCESS_DATAGRAM - TAG_SIZE)
-        yield gate.tag(body) + body
 
 
 @contextmanager
@@ -112,7 +101,7 @@ def test_a_flood_of_what_has_not_the_tag_takes_no_room_from_a_knock(
 
             # So many would have been too many, had the kernel let them through.
             with stopped(daemon.process.pid):
-                for one in others_like(spasshd, FLOOD):
+                for one in islice(noises(spasshd), FLOOD):
                     site.send(theirs, one)
                 wait_for_the_wire(theirs, others)
             wait_for(lambda: spasshd.status()["capture_drops"], "some to be dropped")

@@ -1,6 +1,7 @@
 """A user of the daemon whose datagrams a test makes itself."""
 
 import os
+from collections.abc import Iterator
 from time import time_ns
 
 from spassh.protocol.crypto import PrivateKey
@@ -23,9 +24,15 @@ def noise(spasshd: Spasshd, size: int = ACCESS_DATAGRAM) -> bytes:
 
     The kernel's filter lets it through, and the daemon counts it as `not-ours`.
     """
+    return next(noises(spasshd, size))
+
+
+def noises(spasshd: Spasshd, size: int = ACCESS_DATAGRAM) -> Iterator[bytes]:
+    """Make such datagrams without end, which all begin differently."""
     gate = load_server_keys(config.load(spasshd.config)).gate
-    body = os.urandom(size - TAG_SIZE)
-    return gate.tag(body) + body
+    while True:
+        body = os.urandom(size - TAG_SIZE)
+        yield gate.tag(body) + body
 
 
 class Knocker:
