@@ -125,12 +125,13 @@ def test_ssh_works_and_only_for_the_client(
     said = client.ssh(*options, host, "echo", "hello")
 
     assert said.stdout == "hello\n"
-    # On a slow machine the client has to try again, each time from another port.
+    # On a slow machine the client has to try again, each time from another port, and
+    # in the end for its whole address, as it has to behind some NATs.
     grants = server.status()["grants"]
-    assert grants
+    assert "flow" in {one["width"] for one in grants}
     for one in grants:
         assert (one["address"], one["port"]) == (source, "tcp/22")
-        assert one["width"] == "flow"
+        assert one["width"] in {"flow", "address"}
         assert 0 < one["seconds_left"] <= 300
     assert not port_answers(stack_lab.stranger, address, 22, 0.3)
 
