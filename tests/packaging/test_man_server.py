@@ -272,8 +272,11 @@ def refusals() -> set[str]:
         documentation |= {
             id(part)
             for node in ast.walk(tree)
-            if isinstance(node, ast.Tuple) and len(node.elts) == 3
-            for part in ast.walk(node.elts[1])
+            if name == "policy"
+            and isinstance(node, ast.Yield | ast.Return)
+            and isinstance(node.value, ast.Tuple)
+            and len(node.value.elts) == 3
+            for part in ast.walk(node.value.elts[1])
         }
         found |= {
             constant(node).strip()

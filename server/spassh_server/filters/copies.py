@@ -2,8 +2,8 @@
 
 Whoever has recorded a packet can send it, and what begins like it, as fast as a network
 goes. All of these have the right tag. The tag is of the eight bytes behind it, and each
-client draws them at random for each packet, so packets that have these twelve bytes in
-common are copies, or were made from one. A map in the kernel counts them.
+client draws them at random for each packet, so packets that have these in common are
+copies, or were made from one. A map in the kernel counts them.
 
 Some copies do pass: one packet is heard more than once where interfaces hang together.
 That nothing is accepted twice is for the replay check alone to see to.
